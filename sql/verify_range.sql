@@ -1,0 +1,65 @@
+-- A range held against the fingerprint it is published under or, unpublished, its newest one.
+WITH listed AS (
+    SELECT abstract_id, count(*) AS times, sum_assets.source_hash(min(abstract)) AS source_hash
+    FROM sum_assets.source_abstract
+    WHERE abstract_id BETWEEN %(lo)s AND %(hi)s
+    GROUP BY abstract_id
+),
+published AS (
+    SELECT * FROM sum_assets.abstract_summary WHERE abstract_id BETWEEN %(lo)s AND %(hi)s
+),
+newest AS (
+    SELECT c.fingerprint
+    FROM sum_assets.summarizer_config AS c
+    CROSS JOIN LATERAL (
+        SELECT max(g.created_at) AS at FROM sum_assets.generated_summary AS g
+        WHERE g.fingerprint = c.fingerprint AND g.abstract_id BETWEEN %(lo)s AND %(hi)s
+    ) AS g
+    WHERE g.at IS NOT NULL
+    ORDER BY g.at DESC
+    LIMIT 1
+),
+chosen AS (
+    SELECT coalesce(
+        %(fingerprint)s::text,
+        (SELECT mode() WITHIN GROUP (ORDER BY fingerprint) FROM published),
+        (SELECT fingerprint FROM newest)
+    ) AS fingerprint
+),
+generated AS (
+    SELECT g.* FROM sum_assets.generated_summary AS g JOIN chosen USING (fingerprint)
+    WHERE g.abstract_id BETWEEN %(lo)s AND %(hi)s
+),
+rejected AS (
+    SELECT r.* FROM sum_assets.rejected_abstract AS r JOIN chosen USING (fingerprint)
+    WHERE r.abstract_id BETWEEN %(lo)s AND %(hi)s
+)
+SELECT (SELECT fingerprint FROM chosen) AS fingerprint,
+       count(l.abstract_id) AS source,
+       count(g.abstract_id) FILTER (WHERE l.abstract_id IS NOT NULL) AS summarized,
+       count(r.abstract_id) FILTER (WHERE l.abstract_id IS NOT NULL) AS rejected,
+       count(p.abstract_id) AS published,
+       count(*) FILTER (
+           WHERE l.abstract_id IS NOT NULL AND g.abstract_id IS NULL AND r.abstract_id IS NULL
+       ) AS missing,
+       count(*) FILTER (
+           WHERE g.source_hash <> l.source_hash OR r.source_hash <> l.source_hash OR p.source_hash <> l.source_hash
+       ) AS stale,
+       count(*) FILTER (
+           WHERE l.abstract_id IS NOT NULL
+             AND coalesce(g.source_hash <> l.source_hash, true)
+             AND coalesce(r.source_hash <> l.source_hash, true)
+       ) AS pending,
+       count(*) FILTER (
+           WHERE l.times > 1 OR (g.abstract_id IS NOT NULL AND r.abstract_id IS NOT NULL)
+       ) AS duplicates,
+       count(*) FILTER (WHERE p.abstract_id IS NOT NULL AND l.abstract_id IS NULL) AS orphans,
+       count(*) FILTER (
+           WHERE l.abstract_id IS NOT NULL
+             AND (p.summary, p.source_hash, p.fingerprint)
+                 IS DISTINCT FROM (g.summary, g.source_hash, g.fingerprint)
+       ) AS differing
+FROM listed AS l
+FULL JOIN generated AS g USING (abstract_id)
+FULL JOIN rejected AS r USING (abstract_id)
+FULL JOIN published AS p USING (abstract_id);

@@ -1,0 +1,1 @@
+"""Summarize a corpus of scientific abstracts in PostgreSQL as partitioned Dagster assets."""

@@ -1,0 +1,114 @@
+"""Summarizes a range on the GPU resource, committing each finished batch as it appears."""
+
+import time
+from collections.abc import Callable
+from functools import cache
+
+import dagster as dg
+import psutil
+from pydantic import Field
+
+from sum_assets.assets.id_ranges import id_ranges, joint_data_version, ranges_of
+from sum_assets.assets.metadata import report_metadata
+from sum_assets.corpus.profile import profile
+from sum_assets.corpus.results import Writer, count_source
+from sum_assets.errors import UserError
+from sum_assets.pipeline import Progress, summarize_range
+from sum_assets.report import report_text
+from sum_assets.resources import GpuResource, PostgresResource, SummarizerResource
+from sum_assets.summarizer import Phases, open_summarizer, resolve_settings
+
+LOG_EVERY = 30.0
+OBSERVE_EVERY = 300.0
+
+
+class SummariesConfig(dg.Config):
+    """What to do of a range."""
+
+    limit: int | None = Field(
+        default=None,
+        description="A pilot: only the first so many abstracts of the range by hash of their ID. None takes all.",
+    )
+    overwrite: bool = Field(default=False, description="Generate again what is there already.")
+
+
+@dg.asset(
+    partitions_def=id_ranges,
+    deps=["abstracts"],
+    group_name="corpus",
+    kinds={"huggingface", "pytorch"},
+    code_version="1",
+    pool="gpu",
+)
+def summaries(
+    context: dg.AssetExecutionContext,
+    config: SummariesConfig,
+    gpu: GpuResource,
+    summarizer: SummarizerResource,
+    postgres: PostgresResource,
+) -> dg.MaterializeResult[None]:
+    """Summaries of an ID range, generated under one fingerprint, with the time they took.
+
+    Stop it at any moment: a repeated run generates only what is missing or stale.
+    """
+    versions = []
+    with ranges_of(context) as ranges, postgres.connection() as connection:
+        if config.limit is not None and config.limit < 1:
+            raise UserError(f"limit is at least 1, not {config.limit}. Leave it out to take the whole range.")
+        phases = Phases()
+        with phases("load_model"):
+            resolved = resolve_settings(gpu, summarizer)
+        open_engine = cache(lambda: open_summarizer(resolved))
+        writer = Writer(resolved.fingerprint, context.run_id, config.overwrite)
+        writer.register(connection, {"model": summarizer.model, **resolved.text_settings()})
+        corpus_rows = count_source(connection)
+        for id_range in ranges:
+            report = summarize_range(
+                connection,
+                id_range,
+                open_engine,
+                writer,
+                resolved.all_settings(),
+                limit=config.limit,
+                phases=phases,
+                on_progress=_narrator(context, id_range.key),
+            )
+            context.log.info("%s\n%s", id_range.key, report_text(report, corpus_rows))
+            context.add_asset_metadata(report_metadata(report, corpus_rows), partition_key=id_range.key)
+            versions.append(f"{resolved.fingerprint}-{profile(connection, id_range).content_hash[:32]}")
+            phases = Phases()
+    return dg.MaterializeResult(data_version=joint_data_version(versions))
+
+
+def _narrator(context: dg.AssetExecutionContext, key: str) -> Callable[[Progress], None]:
+    """Return a callback that logs every half minute and leaves an observation every few minutes.
+
+    Not more often: every log line is an insert into Dagster's database.
+    """
+    logged = observed = time.monotonic()
+
+    def narrate(progress: Progress) -> None:
+        nonlocal logged, observed
+        now = time.monotonic()
+        if now - logged < LOG_EVERY:
+            return
+        logged = now
+        context.log.info(
+            f"{key}: {progress.done} of {progress.total}, {progress.per_second:.2f} abstracts/s, "
+            f"{progress.seconds_left / 60:.0f} min left, {psutil.Process().memory_info().rss / 2**30:.1f} GiB"
+        )
+        if now - observed >= OBSERVE_EVERY:
+            observed = now
+            context.log_event(
+                dg.AssetObservation(
+                    "summaries",
+                    partition=key,
+                    metadata={
+                        "done": progress.done,
+                        "total": progress.total,
+                        "abstracts_per_second_so_far": progress.per_second,
+                    },
+                )
+            )
+
+    return narrate

@@ -1,0 +1,103 @@
+"""Opens the Dagster instance of the home in use, and runs the job on it."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+)
+
+from sum_assets.assets.id_ranges import id_ranges
+from sum_assets.errors import UserError
+from sum_assets.home import dagster_dir, home, in_demo, project_file
+from sum_assets.partitions import IdRange
+
+_NAME = id_ranges.name or ""
+
+
+def prepare_home() -> None:
+    """Set `DAGSTER_HOME`, unless the user has, to a folder that holds our dagster.yaml.
+
+    The demo's is its own, whatever the environment says.
+    """
+    if os.environ.get("DAGSTER_HOME") and not in_demo():
+        return
+    folder = dagster_dir(home())
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(project_file("dagster.yaml"), folder / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(folder)
+
+
+@contextmanager
+def open_instance() -> Iterator[dg.DagsterInstance]:
+    """Open the instance. Raises UserError where its database is out of reach."""
+    prepare_home()
+    try:
+        instance = dg.DagsterInstance.get()
+    except dg.DagsterInvariantViolationError as error:
+        raise UserError(str(error)) from error
+    with instance:
+        yield instance
+
+
+def registered_ranges(instance: dg.DagsterInstance) -> list[IdRange]:
+    """Return the ID ranges, in order."""
+    return sorted(IdRange.from_key(key) for key in instance.get_dynamic_partitions(_NAME))
+
+
+def register_ranges(instance: dg.DagsterInstance, ranges: Sequence[IdRange]) -> None:
+    """Add ID ranges as partitions."""
+    instance.add_dynamic_partitions(_NAME, [r.key for r in ranges])
+
+
+def forget_ranges(instance: dg.DagsterInstance, ranges: Sequence[IdRange]) -> None:
+    """Delete partitions; what was made of their abstracts stays."""
+    for id_range in ranges:
+        instance.delete_dynamic_partition(_NAME, id_range.key)
+
+
+def require_registered(instance: dg.DagsterInstance, key: str) -> IdRange:
+    """Return the range that a key names. Raises UserError where it is no range, or not registered."""
+    id_range = IdRange.from_key(key)
+    if not instance.has_dynamic_partition(_NAME, key):
+        raise UserError(f"The ID range {key} is not registered. `sum-assets ranges` lists those that are.")
+    return id_range
+
+
+def materialize(
+    instance: dg.DagsterInstance, first: str, last: str | None, run_config: Mapping[str, Any]
+) -> dg.ExecuteInProcessResult:
+    """Run `summarize_corpus` for one partition, or in one run for all from `first` to `last`."""
+    from sum_assets.definitions import defs  # definitions import this module's siblings, not the reverse
+
+    job = defs.resolve_job_def("summarize_corpus")
+    run_config = {"loggers": {"console": {"config": {"log_level": "INFO"}}}, **run_config}
+    try:
+        if last is None:
+            return job.execute_in_process(run_config, instance=instance, partition_key=first, raise_on_error=False)
+        tags = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+        return job.execute_in_process(run_config, instance=instance, tags=tags, raise_on_error=False)
+    except dg.DagsterInvalidConfigError as error:
+        reasons = "\n".join(f"  {e.message}" for e in error.errors)
+        raise UserError(f"The run configuration does not fit:\n{reasons}") from error
+
+
+def failure_message(result: dg.ExecuteInProcessResult) -> str:
+    """Return what a person needs to know of a failed run: the failure's own sentence, or the first cause."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            if failure.user_failure_data and failure.user_failure_data.description:
+                return failure.user_failure_data.description
+    for event in result.all_events:
+        error = getattr(event.event_specific_data, "error", None)
+        if error:
+            while error.cause:
+                error = error.cause
+            return str(error.message).strip()
+    return "The run failed; see its log above."

@@ -1,0 +1,28 @@
+"""Adds ID ranges as the corpus grows."""
+
+import dagster as dg
+
+from sum_assets.assets.id_ranges import id_ranges
+from sum_assets.corpus.ranges import full_ranges
+from sum_assets.errors import UserError
+from sum_assets.partitions import IdRange
+from sum_assets.resources import PostgresResource
+
+
+@dg.sensor(name="grow_id_ranges", minimum_interval_seconds=300, job_name="summarize_corpus")
+def grow_id_ranges(context: dg.SensorEvaluationContext, postgres: PostgresResource) -> dg.SensorResult | dg.SkipReason:
+    """Register ranges for abstracts below or above those there are, as soon as a range is full.
+
+    A new range holds as many abstracts as the others do on average. Nothing is launched.
+    """
+    keys = context.instance.get_dynamic_partitions(id_ranges.name or "")
+    if not keys:
+        return dg.SkipReason("There are no ID ranges yet. Run `sum-assets ranges --rows N` once.")
+    try:
+        with postgres.connection() as connection:
+            new = full_ranges(connection, [IdRange.from_key(key) for key in keys])
+    except UserError as error:
+        raise dg.Failure(description=str(error)) from error
+    if not new:
+        return dg.SkipReason("No full range of new abstracts.")
+    return dg.SensorResult(dynamic_partitions_requests=[id_ranges.build_add_request([r.key for r in new])])

@@ -1,0 +1,159 @@
+"""What a device can do, and what follows for precision, quantization and attention.
+
+Decisions take a `Device` as a value, so that each can be tested without the hardware. Sources: the CUDA C
+Programming Guide's table of arithmetic throughput by compute capability; the hardware tables in the
+documentation of bitsandbytes and FlashAttention.
+"""
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from sum_assets.errors import UnsupportedError, UserError
+from sum_assets.summarizer.settings import Attention, Precision, Quantization
+
+Kind = Literal["cpu", "cuda", "mps"]
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device and the facts that decisions need. `capability` is CUDA's compute capability."""
+
+    kind: Kind
+    index: int | None
+    name: str
+    capability: tuple[int, int] | None
+    computes_bfloat16: bool
+    memory_bytes: int | None
+
+    @property
+    def torch_name(self) -> str:
+        """The name torch knows it by."""
+        return self.kind if self.index is None else f"{self.kind}:{self.index}"
+
+
+def find_device(wanted: str) -> Device:
+    """Return the device that a setting names. Raises UnsupportedError where it is missing."""
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if wanted == "cpu":
+        return Device("cpu", None, _cpu_name(), None, _cpu_computes_bfloat16(), None)
+    if wanted == "mps":
+        if not torch.backends.mps.is_available():
+            raise UnsupportedError("device mps: this machine has no Apple GPU that torch can use. Set device: cpu.")
+        return Device("mps", None, "Apple GPU", None, False, None)
+    count = torch.cuda.device_count()
+    index = int(wanted.partition(":")[2] or 0)
+    if index >= count:
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a build without CUDA"
+        raise UnsupportedError(
+            f"device {wanted}: torch sees {count} CUDA devices (torch {torch.__version__} is {built}). "
+            "Set device: cpu or auto, or install the driver and a CUDA build of torch."
+        )
+    properties = torch.cuda.get_device_properties(index)
+    capability = (properties.major, properties.minor)
+    built_for = torch.cuda.get_arch_list()
+    if built_for and not _is_built_for(capability, built_for):
+        raise UnsupportedError(
+            f"device {wanted}: torch {torch.__version__} has no kernels for {properties.name} (compute capability "
+            f"{capability[0]}.{capability[1]}; it has {', '.join(built_for)}). A K80 needs torch 2.7.1 for CUDA 11.8."
+        )
+    with torch.cuda.device(index):
+        bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return Device("cuda", index, properties.name, capability, bfloat16, properties.total_memory)
+
+
+def _is_built_for(capability: tuple[int, int], built_for: list[str]) -> bool:
+    """Machine code (`sm_86`) runs within its major version, PTX (`compute_90`) on anything newer."""
+    for arch in built_for:
+        kind, _, number = arch.partition("_")
+        digits = "".join(c for c in number if c.isdigit())
+        major, minor = int(digits[:-1]), int(digits[-1])
+        if kind == "sm" and major == capability[0] and minor <= capability[1]:
+            return True
+        if kind == "compute" and (major, minor) <= capability:
+            return True
+    return False
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        models = []
+    return models[0] if models else "CPU"
+
+
+def _cpu_computes_bfloat16() -> bool:
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
+
+
+def choose_precision(wanted: str, device: Device, model_type: str) -> Precision:
+    """Return the precision to compute in. Raises UnsupportedError for one that the device only emulates.
+
+    T5's activations overflow in float16 (it was trained in bfloat16), so `auto` never takes it there.
+    """
+    half_is_fast = device.capability is not None and device.capability >= (6, 0) and device.capability != (6, 1)
+    if wanted == "auto":
+        if device.computes_bfloat16:
+            return "bfloat16"
+        if half_is_fast and model_type not in ("t5", "mt5", "umt5", "longt5"):
+            return "float16"
+        return "float32"
+    if wanted == "float16" and device.kind == "cpu":
+        raise UnsupportedError("precision float16: a CPU gains nothing from it. Set bfloat16, float32 or auto.")
+    if wanted == "float16" and device.kind == "cuda" and not half_is_fast:
+        raise UnsupportedError(f"precision float16: {device.name} stores it but computes slowly. Set float32 or auto.")
+    if wanted == "bfloat16" and device.kind != "cpu" and not device.computes_bfloat16:
+        raise UnsupportedError(f"precision bfloat16: {device.name} only emulates it. Set float16, float32 or auto.")
+    if wanted in ("float32", "bfloat16", "float16"):
+        return wanted  # type: ignore[return-value]
+    raise UserError(f"precision is auto, float32, bfloat16 or float16, not {wanted!r}")
+
+
+def check_quantization(wanted: Quantization, device: Device) -> Quantization:
+    """Raise UnsupportedError where bitsandbytes has no kernel for the device."""
+    if wanted == "none":
+        return wanted
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UnsupportedError(f"quantization {wanted}: bitsandbytes is not installed. `pip install bitsandbytes`.")
+    if device.kind == "mps":
+        raise UnsupportedError(f"quantization {wanted}: bitsandbytes has no kernels for mps. Set none.")
+    needed = (7, 5) if wanted == "int8" else (6, 0)
+    if device.capability is not None and device.capability < needed:
+        raise UnsupportedError(
+            f"quantization {wanted}: bitsandbytes needs compute capability {needed[0]}.{needed[1]}, "
+            f"{device.name} has {device.capability[0]}.{device.capability[1]}. Set none."
+        )
+    return wanted
+
+
+def choose_attention(
+    wanted: str, device: Device, precision: Precision, *, has_sdpa: bool, has_flash: bool
+) -> Attention:
+    """Return the attention kernel. `has_sdpa` and `has_flash` say what the model's class supports."""
+    if wanted == "auto":
+        return "sdpa" if has_sdpa else "eager"
+    if wanted == "sdpa" and not has_sdpa:
+        raise UnsupportedError("attention sdpa: this model has none. Set eager or auto.")
+    if wanted == "flash_attention_2":
+        if not has_flash:
+            raise UnsupportedError("attention flash_attention_2: this model has none. Set sdpa or auto.")
+        if device.capability is None or device.capability < (8, 0):
+            raise UnsupportedError(
+                f"attention flash_attention_2: {device.name} has no kernels; it needs CUDA, compute capability 8.0. "
+                "Set sdpa or auto."
+            )
+        if precision == "float32":
+            raise UnsupportedError("attention flash_attention_2 computes in bfloat16 or float16, not float32.")
+        if importlib.util.find_spec("flash_attn") is None:
+            raise UnsupportedError(
+                "attention flash_attention_2: flash-attn is not installed. `pip install flash-attn`."
+            )
+    if wanted in ("eager", "sdpa", "flash_attention_2"):
+        return wanted  # type: ignore[return-value]
+    raise UserError(f"attention is auto, eager, sdpa or flash_attention_2, not {wanted!r}")

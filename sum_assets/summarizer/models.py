@@ -1,0 +1,119 @@
+"""Finds a model's files and their revision; converts a GGUF file once and caches the result."""
+
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import transformers
+from filelock import FileLock
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
+
+from sum_assets.errors import UserError
+from sum_assets.home import models_dir
+
+_WEIGHTS = ("*.safetensors", "*.bin")
+_TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.json",
+    "vocab.txt",
+    "sentencepiece*.model",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """Where `from_pretrained` finds a model, and the revision: a hub commit, or a hash of the files."""
+
+    location: str
+    commit: str | None
+    revision: str
+    config: PretrainedConfig
+
+
+def find_model(model: str, revision: str) -> ModelFiles:
+    """Find a hub id, folder or GGUF file. Raises UserError where it is not to be had or not whole."""
+    path = Path(model).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise UserError(f"model: there is no file {path}.")
+        digest = _hash_files([path])
+        folder = _converted(path, digest)
+        return ModelFiles(str(folder), None, f"sha256:{digest}", _config(str(folder)))
+    if path.is_dir():
+        _check_folder(path)
+        files = sorted(
+            f for f in path.iterdir() if f.suffix in (".json", ".safetensors", ".bin", ".model", ".jinja", ".txt")
+        )
+        return ModelFiles(str(path), None, f"sha256:{_hash_files(files)}", _config(str(path)))
+    if model.startswith(("/", ".", "~")) or model.count("/") > 1:
+        raise UserError(f"model: there is no folder {path}.")
+    try:
+        config = AutoConfig.from_pretrained(model, revision=revision)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"model: {model} at revision {revision} is neither cached here nor to be had from the Hugging Face Hub "
+            f"({_first_line(error)}). Check its name and the network, or name a folder with the model's files."
+        ) from error
+    commit = getattr(config, "_commit_hash", None)
+    return ModelFiles(model, commit, commit or revision, config)
+
+
+def _config(folder: str) -> PretrainedConfig:
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model: {folder}/config.json cannot be read: {_first_line(error)}") from error
+    return config
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _check_folder(path: Path) -> None:
+    if not (path / "config.json").is_file():
+        raise UserError(f"model: the folder {path} has no config.json. Name one that `save_pretrained` wrote.")
+    if not any(next(path.glob(pattern), None) for pattern in _WEIGHTS):
+        raise UserError(f"model: the folder {path} has no weights (*.safetensors or *.bin).")
+    if not any(next(path.glob(pattern), None) for pattern in _TOKENIZERS):
+        raise UserError(f"model: the folder {path} has no tokenizer ({', '.join(_TOKENIZERS)}).")
+
+
+def _hash_files(files: list[Path]) -> str:
+    """Return the first 32 hex digits of a SHA-256 over the files' names and contents."""
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            total.update(f"{file.name}:{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()[:32]
+
+
+def _converted(gguf: Path, digest: str) -> Path:
+    """Return the folder of a GGUF file's dequantized weights and tokenizer, made on first use.
+
+    It is built aside under a lock and renamed when it is whole, so that nobody sees half of it.
+    """
+    folder = models_dir() / f"{gguf.stem}-{digest[:12]}-transformers-{transformers.__version__}"
+    models_dir().mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            building = Path(tempfile.mkdtemp(dir=models_dir(), prefix=f".{gguf.stem}-"))
+            transformers.utils.logging.disable_progress_bar()
+            try:
+                source, name = str(gguf.parent), gguf.name
+                options = {}
+                if hasattr(transformers, "GgufConfig"):  # newer versions keep the blocks packed unless told
+                    options["quantization_config"] = transformers.GgufConfig(dequantize=True)
+                model = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, **options)
+                model.save_pretrained(building)
+                AutoTokenizer.from_pretrained(source, gguf_file=name).save_pretrained(building)
+                building.rename(folder)
+            except (OSError, ValueError, NotImplementedError) as error:
+                raise UserError(f"model: {gguf} cannot be converted: {_first_line(error)}") from error
+            finally:
+                shutil.rmtree(building, ignore_errors=True)
+    return folder

@@ -1,0 +1,112 @@
+"""Turns settings into decisions, and decisions into a fingerprint."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+from sum_assets.errors import UnsupportedError, UserError
+from sum_assets.summarizer.devices import (
+    Device,
+    check_quantization,
+    choose_attention,
+    choose_precision,
+    find_device,
+)
+from sum_assets.summarizer.models import ModelFiles, find_model
+from sum_assets.summarizer.settings import (
+    Attention,
+    GpuSettings,
+    Precision,
+    Quantization,
+    SummarizerSettings,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Every choice made: no `auto` is left."""
+
+    settings: SummarizerSettings
+    files: ModelFiles
+    device: Device
+    precision: Precision
+    quantization: Quantization
+    attention: Attention
+    batch_size: int
+
+    @property
+    def encoder_decoder(self) -> bool:
+        """Whether the model is sequence-to-sequence, rather than causal."""
+        return bool(self.files.config.is_encoder_decoder)
+
+    def text_settings(self) -> dict[str, Any]:
+        """Return all that can change a summary's text; in float32, batch size and device do not."""
+        libraries = ["transformers", "torch"] + (["bitsandbytes"] if self.quantization != "none" else [])
+        return {
+            "engine": "transformers",
+            "model_revision": self.files.revision,
+            **self.settings.model_dump(exclude={"model", "revision"}),
+            "precision": self.precision,
+            "quantization": self.quantization,
+            "attention": self.attention,
+            # Local tags such as +cpu and +cu118 name the device.
+            "versions": {library: version(library).partition("+")[0] for library in libraries},
+        }
+
+    def all_settings(self) -> dict[str, Any]:
+        """Return the text settings and those that cannot change a text."""
+        return {
+            "model": self.settings.model,
+            "device": self.device.torch_name,
+            "batch_size": self.batch_size,
+            **self.text_settings(),
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """First 16 hex digits of the SHA-256 of the text settings as sorted JSON."""
+        text = json.dumps(self.text_settings(), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> Resolved:
+    """Make every choice; see `sum_assets.summarizer.resolve_settings`."""
+    device = find_device(gpu.device)
+    quantization = check_quantization(gpu.quantization, device)
+    files = find_model(settings.model, settings.revision)
+    config = files.config
+    auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    if type(config) not in auto_class._model_mapping:
+        raise UnsupportedError(
+            f"model: {settings.model} is a {config.model_type}, which neither summarizes sequence to sequence nor "
+            "generates as a causal model."
+        )
+    model_class = auto_class._model_mapping[type(config)]
+    precision = choose_precision(gpu.precision, device, config.model_type)
+    attention = choose_attention(
+        gpu.attention,
+        device,
+        precision,
+        has_sdpa=bool(getattr(model_class, "_supports_sdpa", False)),
+        has_flash=bool(getattr(model_class, "_supports_flash_attn", False)),
+    )
+    _check_limits(settings, config)
+    return Resolved(settings, files, device, precision, quantization, attention, gpu.batch_size)
+
+
+def _check_limits(settings: SummarizerSettings, config: Any) -> None:
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None:
+        return
+    needed = settings.max_input_tokens
+    if not config.is_encoder_decoder:
+        needed += settings.max_output_tokens
+    if needed > positions:
+        raise UserError(
+            f"max_input_tokens {settings.max_input_tokens} (and max_output_tokens {settings.max_output_tokens}) "
+            f"exceed the {positions} positions of {settings.model}. Lower them."
+        )

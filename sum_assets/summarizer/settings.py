@@ -1,0 +1,104 @@
+"""What a user chooses: the model and its limits, and how the device is used."""
+
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Precision = Literal["float32", "bfloat16", "float16"]
+Quantization = Literal["none", "int8", "nf4", "fp4"]
+Attention = Literal["eager", "sdpa", "flash_attention_2"]
+
+DEFAULT_MODEL = "haining/scientific_abstract_simplification"
+#: The instruction this model was trained with, and the input limit of its training (its model card).
+DEFAULT_PROMPT = "summarize, simplify, and contextualize: "
+DEFAULT_INPUT_TOKENS = 672
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
+
+
+class GpuSettings(BaseModel):
+    """How the device is used. Only precision, quantization and attention can change a summary's text."""
+
+    model_config = ConfigDict(frozen=True)
+
+    device: str = Field(
+        default="auto",
+        description="auto, cpu, cuda, cuda:N or mps. auto takes the first CUDA device, else mps, else the CPU.",
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="Type of weights and arithmetic. auto takes bfloat16 where the device computes in it, else "
+        "float16 where that is fast and the model keeps its range, else float32.",
+    )
+    batch_size: int = Field(
+        default=16,
+        description="Abstracts generated together, at least 1. It halves by itself when memory runs out.",
+    )
+    quantization: Quantization = Field(
+        default="none",
+        description="Weights in 8 bits (int8) or 4 bits (nf4, fp4) by bitsandbytes: less memory, other texts.",
+    )
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
+        default="auto", description="Attention kernel. auto takes sdpa where the model has it, else eager."
+    )
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if not _DEVICE.fullmatch(value):
+            raise ValueError(f"device is auto, cpu, cuda, cuda:N or mps, not {value!r}")
+        return value
+
+    @field_validator("batch_size")
+    @classmethod
+    def _positive(cls, value: int) -> int:
+        if value < 1:
+            raise ValueError(f"batch_size is at least 1, not {value}")
+        return value
+
+
+class SummarizerSettings(BaseModel):
+    """The model, its prompt and its limits: all of it can change a summary's text."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    model: str = Field(
+        default=DEFAULT_MODEL,
+        description="Hub id, folder, or GGUF file, of a sequence-to-sequence or a causal model.",
+    )
+    revision: str = Field(default="main", description="Branch, tag or commit of a hub model; the commit is recorded.")
+    prompt: str = Field(
+        default=DEFAULT_PROMPT,
+        description="Instruction. The abstract stands where it says {abstract}, else at its end. A causal "
+        "model gets it through its chat template, if it has one.",
+    )
+    max_input_tokens: int = Field(
+        default=DEFAULT_INPUT_TOKENS,
+        description="Longest input, prompt included; a longer abstract is cut, and counted as truncated.",
+    )
+    max_output_tokens: int = Field(
+        default=256, description="Longest summary; one that reaches it is counted as capped."
+    )
+    num_beams: int = Field(default=1, description="Beams of the search; 1 is greedy.")
+
+    @field_validator("model", "revision")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("model and revision are not empty")
+        return value
+
+    @field_validator("prompt")
+    @classmethod
+    def _one_place(cls, value: str) -> str:
+        if value.count("{abstract}") > 1:
+            raise ValueError("prompt says {abstract} once at most")
+        return value
+
+    @field_validator("max_input_tokens", "max_output_tokens", "num_beams")
+    @classmethod
+    def _positive(cls, value: int) -> int:
+        if value < 1:
+            raise ValueError(f"a limit is at least 1, not {value}")
+        return value
