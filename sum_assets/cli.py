@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 import yaml
@@ -21,14 +21,14 @@ from rich.progress import (
     TimeRemainingColumn,
     track,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 from sum_assets.corpus import publish as publishing
 from sum_assets.corpus import ranges as cutting
 from sum_assets.corpus import schema, server
 from sum_assets.corpus.database import connect
 from sum_assets.corpus.load import load_file
-from sum_assets.corpus.readers import ReaderOptions
+from sum_assets.corpus.records import ReaderOptions
 from sum_assets.corpus.verify import uncovered, verify_range
 from sum_assets.errors import UserError
 from sum_assets.home import URL_VARIABLE, base_dir, home, in_demo, postgres_dir, project_file
@@ -86,21 +86,27 @@ def init(
 
 @app.command()
 def load(
-    files: Annotated[list[Path], typer.Argument(help="PubMed or JATS XML, CSV, Parquet; .gz as well.")],
+    files: Annotated[list[Path], typer.Argument(help="PubMed or JATS XML or CSV, also with .gz; Parquet.")],
     id_column: Annotated[str, typer.Option(help="CSV, Parquet: the column of IDs.")] = "abstract_id",
     abstract_column: Annotated[str, typer.Option(help="CSV, Parquet: the column of texts.")] = "abstract",
+    title_column: Annotated[str | None, typer.Option(help="CSV, Parquet: of titles; `title` if there is one.")] = None,
+    version_column: Annotated[str | None, typer.Option(help="CSV, Parquet: of versions, the larger the newer.")] = None,
+    jats_id: Annotated[Literal["pmc", "pmid"], typer.Option(help="JATS: which ID an article goes by.")] = "pmc",
 ) -> None:
     """Load abstracts into the corpus table. A file is loaded whole or not at all, and twice is as once."""
-    options = ReaderOptions(id_column=id_column, abstract_column=abstract_column)
+    options = ReaderOptions(id_column, abstract_column, title_column, version_column, jats_id)
     with connect() as connection, _progress() as progress:
         schema.require_schema(connection)
         for path in files:
             task = progress.add_task(path.name, total=path.stat().st_size if path.is_file() else None)
             report = load_file(connection, path, options, partial(_advance, progress, task))
-            skipped = "".join(f", {n} skipped: {reason}" for reason, n in report.skipped.items())
+            skipped = "".join(
+                f"\n  {count:,} skipped: {reason}, first {report.examples[reason][0]}"
+                for reason, count in report.skipped.items()
+            )
             progress.console.print(
-                f"{path.name}: {report.read} records, {report.inserted} new, {report.updated} updated, "
-                f"{report.unchanged} unchanged{skipped}",
+                f"{path.name}: {report.read:,} records, {report.inserted:,} new, {report.updated:,} updated, "
+                f"{report.unchanged:,} unchanged{skipped}",
                 markup=False,
             )
 
@@ -164,6 +170,26 @@ def materialize(
         raise UserError(failure_message(result))
 
 
+@app.command()
+def backfill(
+    first: Annotated[str | None, typer.Argument(help="The first ID range; all without it.")] = None,
+    last: Annotated[str | None, typer.Argument(help="The last; only the first without it.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Run configuration, YAML.")] = None,
+    url: Annotated[str, typer.Option(help="Dagster's webserver, with its daemon.")] = "http://127.0.0.1:3000",
+) -> None:
+    """Have a running Dagster (`make ui`) summarize and publish ID ranges, one run each."""
+    from sum_assets.backfill import launch_backfill
+    from sum_assets.instance import open_instance, registered_ranges, require_registered
+
+    with open_instance() as instance:
+        ends = [require_registered(instance, key) for key in (first, last or first) if key]
+        keys = [r.key for r in registered_ranges(instance) if not ends or ends[0] <= r <= ends[1]]
+    if not keys:
+        raise UserError("There are no ID ranges to fill. `sum-assets ranges` lists them.")
+    backfill_id = launch_backfill(url, keys, _read_config(config))
+    out.print(f"backfill of {len(keys)} ID ranges: {url}/runs/b/{backfill_id}", soft_wrap=True)
+
+
 def _read_config(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
@@ -199,7 +225,7 @@ def verify(
     if as_json:
         print(json.dumps({"ranges": rows, "totals": totals}, indent=2))
     else:
-        _print_states(rows, totals, counts)
+        _print_states(rows, totals)
     unsound = [r.key for r, state in states if not state.sound]
     if unsound:
         raise UserError(
@@ -208,16 +234,20 @@ def verify(
         )
 
 
-def _print_states(rows: list[dict[str, Any]], totals: dict[str, int], counts: list[str]) -> None:
-    table = Table("ID range", *counts, "")
+def _print_states(rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
+    shown = ("source", "summarized", "rejected", "published")
+    table = Table(Column("ID range", no_wrap=True), *(Column(name, justify="right") for name in shown), "state")
     begun = [row for row in rows if row["summarized"] or row["rejected"] or row["published"]]
     for row in begun:
-        verdict = "not whole" if not row["sound"] else "whole" if row["published"] else "unpublished"
-        table.add_row(row["key"], *(str(row[name]) for name in counts), verdict)
+        state = "published" if row["published"] else "not published"
+        problems = ["missing", "stale", "duplicates", "orphans"] + (["differing"] if row["published"] else [])
+        found = [f"{row[name]:,} {name}" for name in problems if row[name]]
+        table.add_row(row["key"], *(f"{row[name]:,}" for name in shown), ", ".join([state, *found]))
     table.add_section()
-    table.add_row("all ranges", *(str(totals[name]) for name in counts), "")
+    table.add_row("all ranges", *(f"{totals[name]:,}" for name in shown), f"{totals['uncovered']:,} in no range")
     out.print(table)
-    out.print(f"{len(rows) - len(begun)} ranges not begun; {totals['uncovered']} abstracts in no range")
+    if len(rows) > len(begun):
+        out.print(f"{len(rows) - len(begun):,} ranges not begun")
 
 
 @app.command()

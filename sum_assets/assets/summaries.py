@@ -59,7 +59,7 @@ def summaries(
         with phases("load_model"):
             resolved = resolve_settings(gpu, summarizer)
         open_engine = cache(lambda: open_summarizer(resolved))
-        writer = Writer(resolved.fingerprint, context.run_id, config.overwrite)
+        writer = Writer(resolved.fingerprint, context.run.run_id, config.overwrite)
         writer.register(connection, {"model": summarizer.model, **resolved.text_settings()})
         corpus_rows = count_source(connection)
         for id_range in ranges:

@@ -59,12 +59,12 @@ def connect(url: str | None = None, **options: Any) -> Connection:
 
 
 def _unreachable(url: str, error: psycopg.Error) -> str:
-    reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
     source = URL_VARIABLE if _names_database() else "the embedded server"
     try:
         parts = conninfo.conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        return f"{URL_VARIABLE} is no PostgreSQL URL ({reason}). Its form: postgresql://user:password@host:5432/name."
+        return f"{URL_VARIABLE} is no PostgreSQL URL. Its form: postgresql://user:password@host:5432/name."
     where = f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
     if "authentication failed" in reason or "no password supplied" in reason:
         mend = f"Check the user and password in {URL_VARIABLE}."

@@ -10,7 +10,8 @@ from typing import Any
 
 from psycopg import Connection
 
-from sum_assets.corpus.readers import ReaderOptions, Skipped, read_records
+from sum_assets.corpus.readers import read_records
+from sum_assets.corpus.records import ReaderOptions, Skipped
 from sum_assets.corpus.sql import statement
 from sum_assets.errors import UserError
 

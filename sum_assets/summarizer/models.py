@@ -112,7 +112,7 @@ def _converted(gguf: Path, digest: str) -> Path:
                 model.save_pretrained(building)
                 AutoTokenizer.from_pretrained(source, gguf_file=name).save_pretrained(building)
                 building.rename(folder)
-            except (OSError, ValueError, NotImplementedError) as error:
+            except Exception as error:  # what the reader of a damaged file raises is not documented
                 raise UserError(f"model: {gguf} cannot be converted: {_first_line(error)}") from error
             finally:
                 shutil.rmtree(building, ignore_errors=True)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as transformers_logging
 
@@ -31,7 +32,7 @@ class TransformersSummarizer:
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(files.location, revision=files.commit or "main")
             self._model = self._load()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise UserError(f"model: {resolved.settings.model} cannot be loaded: {error}") from error
         self._model.eval()
         chat = not resolved.encoder_decoder and bool(self._tokenizer.chat_template)

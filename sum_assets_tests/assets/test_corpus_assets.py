@@ -1,0 +1,260 @@
+"""The three assets on a real instance, a real PostgreSQL and a real, if small, model."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from psycopg import Connection
+
+from sum_assets.corpus.verify import RangeState, verify_range
+from sum_assets.definitions import defs
+from sum_assets.instance import failure_message, materialize, register_ranges
+from sum_assets.partitions import IdRange
+from sum_assets_tests.tiny_models import COPIED, sentence
+
+FIRST, SECOND, THIRD = IdRange(1, 10), IdRange(11, 20), IdRange(21, 30)
+
+
+@pytest.fixture
+def corpus(database: Connection, instance: dg.DagsterInstance) -> Connection:
+    """Thirty sentences in a table of the user's own, ten to a range."""
+    database.execute("CREATE TABLE public.article (id bigint PRIMARY KEY, body text)")
+    with database.cursor() as cursor:
+        cursor.executemany("INSERT INTO article VALUES (%s, %s)", [(i, sentence(i, 5 + i % 9)) for i in range(1, 31)])
+    database.execute(
+        "CREATE OR REPLACE VIEW sum_assets.source_abstract AS SELECT id AS abstract_id, body AS abstract FROM article"
+    )
+    register_ranges(instance, [FIRST, SECOND, THIRD])
+    return database
+
+
+@pytest.fixture
+def config(t5: Path) -> dict[str, Any]:
+    summarizer = {"model": str(t5), "prompt": "", "max_input_tokens": 32, "max_output_tokens": 16}
+    return {
+        "resources": {
+            "summarizer": {"config": summarizer},
+            "gpu": {"config": {"device": "cpu", "precision": "float32", "batch_size": 4}},
+        }
+    }
+
+
+def with_op(config: dict[str, Any], op: str, **values: object) -> dict[str, Any]:
+    return config | {"ops": {op: {"config": values}}}
+
+
+def run_asset(
+    instance: dg.DagsterInstance, asset: str, id_range: IdRange, config: dict[str, Any]
+) -> dg.ExecuteInProcessResult:
+    """Run one asset through Dagster's own asset job, as the UI's Materialize button does."""
+    return defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        config,
+        instance=instance,
+        asset_selection=[dg.AssetKey(asset)],
+        partition_key=id_range.key,
+        raise_on_error=False,
+    )
+
+
+def metadata(instance: dg.DagsterInstance, asset: str, id_range: IdRange) -> dict[str, Any]:
+    filters = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[id_range.key])
+    found = instance.fetch_materializations(filters, limit=1).records[0].asset_materialization
+    assert found is not None
+    return {name: value.value for name, value in found.metadata.items()}
+
+
+def published(corpus: Connection) -> dict[int, str]:
+    return dict(corpus.execute("SELECT abstract_id, summary FROM sum_assets.abstract_summary").fetchall())
+
+
+def writers(corpus: Connection) -> dict[int, str]:
+    return dict(corpus.execute("SELECT abstract_id, run_id FROM sum_assets.generated_summary").fetchall())
+
+
+def copied(i: int) -> str:
+    return " ".join(sentence(i, 5 + i % 9).split()[:COPIED])
+
+
+def whole(state: RangeState) -> bool:
+    return state.sound and state.complete and state.published + state.rejected == state.source
+
+
+def test_a_range_goes_from_source_to_published(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    result = materialize(instance, FIRST.key, None, config)
+    assert result.success
+    assert published(corpus) == {i: copied(i) for i in range(1, 11)}
+    assert whole(verify_range(corpus, FIRST))
+    found = metadata(instance, "summaries", FIRST)
+    assert found["summarized"] == found["dagster/partition_row_count"] == 10
+    assert found["abstracts_per_second"] > 0
+    assert found["generated_tokens_per_second"] > 0
+    assert found["output_tokens"] == 10 * (COPIED + 1)
+    assert found["batch_size"] == 4
+    assert found["seconds_per_abstract_p50"] <= found["seconds_per_abstract_p95"]
+    phases = ("load_model", "read", "tokenize", "generate", "detokenize", "write", "other")
+    assert sum(found[f"seconds_{phase}"] for phase in phases) == pytest.approx(found["seconds_total"], rel=0.01)
+    assert found["days_for_3680000"] > found["days_for_this_corpus"] > 0
+    assert found["settings"]["precision"] == "float32"
+    assert found["settings"]["model_revision"].startswith("sha256:")
+    assert "10 abstracts summarized" in found["report"]
+    assert len(found["examples"].records if hasattr(found["examples"], "records") else found["examples"]) == 3
+    assert metadata(instance, "abstracts", FIRST)["characters_p50"] > 0
+    assert metadata(instance, "summary_table", FIRST)["fingerprint"] == found["fingerprint"]
+
+
+def test_a_range_run_has_metadata_for_each_partition(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    assert materialize(instance, FIRST.key, THIRD.key, config).success
+    assert published(corpus) == {i: copied(i) for i in range(1, 31)}
+    for id_range in (FIRST, SECOND, THIRD):
+        assert metadata(instance, "summaries", id_range)["summarized"] == 10
+        assert metadata(instance, "summary_table", id_range)["published"] == 10
+    loads = [metadata(instance, "summaries", r)["seconds_load_model"] for r in (FIRST, SECOND, THIRD)]
+    assert loads[1] < loads[0] / 2, "the model is loaded once"
+
+
+def test_a_repeated_run_does_only_what_is_missing(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    pilot = run_asset(instance, "summaries", FIRST, with_op(config, "summaries", limit=3))
+    assert pilot.success
+    first = writers(corpus)
+    assert len(first) == 3
+    rest = run_asset(instance, "summaries", FIRST, config)
+    assert metadata(instance, "summaries", FIRST)["summarized"] == 7
+    assert {i for i, run in writers(corpus).items() if run == rest.run_id} == set(range(1, 11)) - set(first)
+    assert run_asset(instance, "summaries", FIRST, config).success
+    found = metadata(instance, "summaries", FIRST)
+    assert found["summarized"] == 0
+    assert not {"abstracts_per_second", "days_for_3680000", "seconds_per_abstract_p50"} & set(found)
+    assert "Nothing to summarize" in found["report"]
+    again = run_asset(instance, "summaries", FIRST, with_op(config, "summaries", overwrite=True))
+    assert set(writers(corpus).values()) == {again.run_id}
+
+
+def test_a_pilot_is_not_published(corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]) -> None:
+    result = materialize(instance, FIRST.key, None, with_op(config, "summaries", limit=3))
+    assert not result.success
+    assert "7 of 10 abstracts have no current summary or rejection" in failure_message(result)
+    assert published(corpus) == {}
+
+
+def test_edited_added_and_deleted_abstracts_and_no_others_are_done_again(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    assert materialize(instance, FIRST.key, None, config).success
+    before = writers(corpus)
+    corpus.execute("UPDATE article SET body = %s WHERE id = 3", [sentence(99, 9)])
+    corpus.execute("DELETE FROM article WHERE id IN (4, 5)")
+    corpus.execute("INSERT INTO article VALUES (5, %s)", [sentence(98, 9)])
+    state = verify_range(corpus, FIRST)
+    assert (state.stale, state.orphans, state.sound) == (2, 1, False)
+    assert materialize(instance, FIRST.key, None, config).success
+    expected = {i: copied(i) for i in range(1, 11) if i != 4}
+    expected |= {3: " ".join(sentence(99, 9).split()[:COPIED]), 5: " ".join(sentence(98, 9).split()[:COPIED])}
+    assert published(corpus) == expected
+    after = writers(corpus)
+    assert {i for i in before if after[i] != before[i]} == {3, 5}
+    assert whole(verify_range(corpus, FIRST))
+
+
+def test_rows_without_text_are_rejected_until_they_have_one(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    for i, text in ((1, None), (2, ""), (3, " \n\t\u2003")):
+        corpus.execute("UPDATE article SET body = %s WHERE id = %s", [text, i])
+    assert materialize(instance, FIRST.key, None, config).success
+    reasons = "SELECT abstract_id, reason FROM sum_assets.rejected_abstract ORDER BY 1"
+    assert corpus.execute(reasons).fetchall() == [(1, "null"), (2, "empty"), (3, "blank")]
+    assert metadata(instance, "summaries", FIRST)["rejected_by_reason"] == {"null": 1, "empty": 1, "blank": 1}
+    state = verify_range(corpus, FIRST)
+    assert (state.published, state.rejected, state.sound) == (7, 3, True)
+    corpus.execute("UPDATE article SET body = %s WHERE id = 2", [sentence(2, 7)])
+    corpus.execute("UPDATE article SET body = '' WHERE id = 9")
+    assert materialize(instance, FIRST.key, None, config).success
+    assert corpus.execute(reasons).fetchall() == [(1, "null"), (3, "blank"), (9, "empty")]
+    assert 2 in published(corpus)
+    assert 9 not in published(corpus)
+    assert whole(verify_range(corpus, FIRST))
+
+
+def test_a_published_range_holds_one_fingerprint_of_ones_choice(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    assert materialize(instance, FIRST.key, None, config).success
+    old = metadata(instance, "summaries", FIRST)["fingerprint"]
+    config["resources"]["summarizer"]["config"]["max_output_tokens"] = 2
+    assert materialize(instance, FIRST.key, None, config).success
+    new = metadata(instance, "summaries", FIRST)["fingerprint"]
+    assert new != old
+    assert published(corpus)[1] == " ".join(copied(1).split()[:2])
+    assert metadata(instance, "summaries", FIRST)["capped_outputs"] == 10
+    assert run_asset(instance, "summary_table", FIRST, with_op({}, "summary_table", fingerprint=old)).success
+    assert published(corpus)[1] == copied(1)
+    assert corpus.execute("SELECT DISTINCT fingerprint FROM sum_assets.abstract_summary").fetchall() == [(old,)]
+
+
+def test_the_data_version_follows_the_content(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    def version(result: dg.ExecuteInProcessResult) -> str:
+        (event,) = result.get_asset_materialization_events()
+        return (event.materialization.tags or {})["dagster/data_version"]
+
+    first, second = (version(run_asset(instance, "abstracts", FIRST, {})) for _ in range(2))
+    corpus.execute("UPDATE article SET body = body || ' bale' WHERE id = 1")
+    third = version(run_asset(instance, "abstracts", FIRST, {}))
+    assert first == second != third
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"resources": {"gppu": {"config": {}}}}, "unknown key 'gppu' under 'resources'. Did you mean 'gpu'?"),
+        ({"ops": {"sumaries": {"config": {}}}}, "unknown key 'sumaries' under 'ops'. Did you mean 'summaries'?"),
+        ({"resources": {"gpu": {"config": {"batch_size": 0}}}}, "batch_size is at least 1, not 0"),
+        (
+            {"resources": {"gpu": {"config": {"device": "cpu", "precision": "float16"}}}},
+            "Set bfloat16, float32 or auto",
+        ),
+        ({"ops": {"summaries": {"config": {"limit": 0}}}}, "limit is at least 1, not 0"),
+        ({"resources": {"summarizer": {"config": {"model": "/nowhere"}}}}, "there is no folder /nowhere"),
+    ],
+)
+def test_bad_configuration_fails_before_anything_is_written(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any], change: dict[str, Any], message: str
+) -> None:
+    merged = {"resources": config["resources"] | change.get("resources", {}), "ops": change.get("ops", {})}
+    result = run_asset(instance, "summaries", FIRST, merged)
+    assert not result.success
+    assert message in failure_message(result)
+    assert writers(corpus) == {}
+
+
+def test_an_empty_range_and_a_missing_schema_are_named(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    empty = IdRange(31, 40)
+    register_ranges(instance, [empty])
+    for asset in ("abstracts", "summaries"):
+        result = run_asset(instance, asset, empty, config if asset == "summaries" else {})
+        assert "The range 0000000031-0000000040 has no abstracts in the source" in failure_message(result)
+    result = run_asset(instance, "summary_table", FIRST, {})
+    assert "was never materialized. Materialize it, then publish" in failure_message(result)
+    corpus.execute("DROP SCHEMA sum_assets CASCADE")
+    result = run_asset(instance, "abstracts", FIRST, {})
+    assert "has no schema sum_assets. Run `sum-assets init`" in failure_message(result)
+
+
+def test_a_key_that_is_no_range_is_named(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    instance.add_dynamic_partitions("id_range", ["everything"])
+    result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance, asset_selection=[dg.AssetKey("abstracts")], partition_key="everything", raise_on_error=False
+    )
+    assert "'everything' is no ID range" in failure_message(result)

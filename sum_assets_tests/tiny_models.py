@@ -1,0 +1,75 @@
+"""Small models, trained until different inputs give different outputs: an untrained one writes the same for all."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+WORDS = [first + second for first in "bdfgklmn" for second in ("ale", "ima", "oro", "une", "ayo")]
+SPECIAL = ["<pad>", "</s>", "<unk>", "<s>"]
+COPIED = 4
+
+
+def sentence(seed: int, words: int) -> str:
+    """Return a sentence of random words; the same for the same seed."""
+    return " ".join(random.Random(seed).choices(WORDS, k=words))
+
+
+def save_copier(kind: str, folder: Path) -> None:
+    """Train a model to write the first words of its input, and save it as `save_pretrained` does."""
+    torch.manual_seed(0)
+    tokenizer = _tokenizer()
+    sizes: dict[str, Any] = {"vocab_size": len(tokenizer), "pad_token_id": 0, "eos_token_id": 1}
+    model: Any
+    if kind == "t5":
+        model = T5ForConditionalGeneration(
+            T5Config(
+                d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4, dropout_rate=0.0,
+                decoder_start_token_id=0,  # type: ignore[call-arg]
+                **sizes,
+            )
+        )  # fmt: skip
+    else:
+        model = BartForConditionalGeneration(
+            BartConfig(
+                d_model=64, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
+                encoder_ffn_dim=128, decoder_ffn_dim=128, max_position_embeddings=128, dropout=0.0, bos_token_id=3,
+                decoder_start_token_id=1, forced_eos_token_id=None, **sizes,
+            )
+        )  # fmt: skip
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    shapes = random.Random(0)
+    for step in range(1000):
+        texts = [sentence(step * 48 + row, shapes.randint(COPIED, 16)) for row in range(48)]
+        inputs = tokenizer(texts, padding=True, return_tensors="pt")
+        labels = tokenizer([" ".join(t.split()[:COPIED]) for t in texts], return_tensors="pt").input_ids
+        loss = model(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, labels=labels).loss
+        if loss.item() < 0.005:
+            break
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _tokenizer() -> PreTrainedTokenizerFast:
+    vocabulary = {word: i for i, word in enumerate([*SPECIAL, *WORDS, "summarize:"])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", bos_token="<s>"
+    )
