@@ -327,3 +327,7 @@ def _progress() -> Progress:
         TimeRemainingColumn(),
         console=err,
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -9,27 +9,28 @@ LAB_CORPUS = 3_680_000
 def report_text(report: RangeReport, corpus_rows: int) -> str:
     """Return total, summarization, insert and loading time, their means per abstract, and days.
 
-    Where the run had nothing to generate, it says so, and gives no rates.
+    Where the run generated nothing, it says so, and gives no rates. No line is longer than what the page of
+    a partition shows (about 45 characters at 1280 pixels).
     """
-    rejected = f", {sum(report.rejected.values())} rejected" if report.rejected else ""
+    rejected = f"{sum(report.rejected.values())} abstracts rejected" if report.rejected else ""
     if not report.summarized:
-        return f"Nothing to summarize: {report.pending} abstracts were pending{rejected}."
+        return rejected or "Nothing to do: every abstract had its result."
     phases = report.phases
     summarization = phases["tokenize"] + phases["generate"] + phases["detokenize"]
-    lines = [f"{report.summarized} abstracts summarized{rejected} in {report.seconds:.1f} s", ""]
+    lines = [f"{report.summarized} abstracts summarized in {report.seconds:.1f} s", *filter(None, [rejected]), ""]
     for name, seconds in (
-        ("total time", report.seconds),
-        ("summarization time", summarization),
-        ("insert time", phases["write"]),
-        ("read time", phases["read"]),
-        ("model loading time", phases["load_model"]),
+        ("total", report.seconds),
+        ("summarization", summarization),
+        ("insert", phases["write"]),
+        ("read", phases["read"]),
+        ("model loading", phases["load_model"]),
         ("other", phases["other"]),
     ):
-        share = seconds / report.seconds
-        lines.append(f"{name:<20}{seconds:>10.2f} s{seconds / report.summarized:>10.4f} s each{share:>8.1%}")
-    lines.append("")
-    for label, rows in (("this corpus", corpus_rows), ("the lab's corpus", LAB_CORPUS)):
-        lines.append(f"{label:<20}{rows:>10,} abstracts at this rate: {duration(report.days(rows) or 0)}")
+        mean, share = seconds / report.summarized, seconds / report.seconds
+        lines.append(f"{name:<14}{seconds:>9.2f} s{mean:>9.4f} s each{share:>5.0%}")
+    lines += ["", "at this rate, the model loaded once:"]
+    for label, rows in (("this corpus", corpus_rows), ("the lab's", LAB_CORPUS)):
+        lines.append(f"{label:<12}{rows:>10,} {duration(report.days(rows) or 0):>14}")
     return "\n".join(lines)
 
 

@@ -9,7 +9,10 @@ from sum_assets.partitions import IdRange
 from sum_assets.resources import PostgresResource
 
 
-@dg.sensor(name="grow_id_ranges", minimum_interval_seconds=300, job_name="summarize_corpus")
+@dg.sensor(
+    minimum_interval_seconds=300,
+    description="Registers ID ranges for new abstracts as soon as a range of them is full. It launches nothing.",
+)
 def grow_id_ranges(context: dg.SensorEvaluationContext, postgres: PostgresResource) -> dg.SensorResult | dg.SkipReason:
     """Register ranges for abstracts below or above those there are, as soon as a range is full.
 

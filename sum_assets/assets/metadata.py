@@ -2,17 +2,18 @@
 
 import dagster as dg
 
+from sum_assets.corpus.verify import RangeState
 from sum_assets.pipeline import RangeReport
 from sum_assets.report import LAB_CORPUS, report_text
 
 _TABLE_SUMMARY_CHARACTERS = 1000
 
 
-def report_metadata(report: RangeReport, corpus_rows: int) -> dict[str, dg.MetadataValue]:
+def report_metadata(report: RangeReport, corpus_rows: int, state: RangeState) -> dict[str, dg.MetadataValue]:
     """Return numbers under stable names for the plots, and text and tables to read.
 
     Rates and what follows from them describe what this run generated, and are left out where that is
-    nothing.
+    nothing. `state` is the range after the run.
     """
     numbers: dict[str, float | int | None] = {
         "abstracts_per_second": report.per_second,
@@ -35,14 +36,15 @@ def report_metadata(report: RangeReport, corpus_rows: int) -> dict[str, dg.Metad
         else None,
         "hours_for_this_corpus": _hours(report.days(corpus_rows)),
         "days_for_this_corpus": report.days(corpus_rows),
-        "days_for_3680000": report.days(LAB_CORPUS),
-        "dagster/partition_row_count": report.summarized,
+        "days_for_3_68_million": report.days(LAB_CORPUS),
+        "dagster/partition_row_count": state.summarized,
+        "pending": state.pending,
     }
     metadata: dict[str, dg.MetadataValue] = {
         "report": dg.MetadataValue.md(f"```\n{report_text(report, corpus_rows)}\n```")
     }
     metadata |= {
-        name: dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.float(float(f"{value:.6g}"))
+        name: dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.float(float(f"{value:.4g}"))
         for name, value in numbers.items()
         if value is not None
     }
@@ -50,7 +52,7 @@ def report_metadata(report: RangeReport, corpus_rows: int) -> dict[str, dg.Metad
     metadata["settings"] = dg.MetadataValue.json(report.settings)
     metadata["phases"] = dg.MetadataValue.table(
         [
-            dg.TableRecord({"phase": phase, "seconds": round(s, 3), "share": round(s / report.seconds, 4)})
+            dg.TableRecord({"phase": phase, "seconds": round(s, 3), "percent": round(100 * s / report.seconds, 1)})
             for phase, s in report.phases.items()
         ]
     )

@@ -12,6 +12,7 @@ from sum_assets.assets.id_ranges import id_ranges, joint_data_version, ranges_of
 from sum_assets.assets.metadata import report_metadata
 from sum_assets.corpus.profile import profile
 from sum_assets.corpus.results import Writer, count_source
+from sum_assets.corpus.verify import verify_range
 from sum_assets.errors import UserError
 from sum_assets.pipeline import Progress, summarize_range
 from sum_assets.report import report_text
@@ -73,8 +74,9 @@ def summaries(
                 phases=phases,
                 on_progress=_narrator(context, id_range.key),
             )
+            state = verify_range(connection, id_range, resolved.fingerprint)
             context.log.info("%s\n%s", id_range.key, report_text(report, corpus_rows))
-            context.add_asset_metadata(report_metadata(report, corpus_rows), partition_key=id_range.key)
+            context.add_asset_metadata(report_metadata(report, corpus_rows, state), partition_key=id_range.key)
             versions.append(f"{resolved.fingerprint}-{profile(connection, id_range).content_hash[:32]}")
             phases = Phases()
     return dg.MaterializeResult(data_version=joint_data_version(versions))

@@ -55,8 +55,8 @@ def find_model(model: str, revision: str) -> ModelFiles:
         config = AutoConfig.from_pretrained(model, revision=revision)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"model: {model} at revision {revision} is neither cached here nor to be had from the Hugging Face Hub "
-            f"({_first_line(error)}). Check its name and the network, or name a folder with the model's files."
+            f"model: {model} at revision {revision} is neither cached here nor to be had from the Hugging Face Hub. "
+            f"Check its name and the network, or name a folder with the model's files. Reason: {_first_line(error)}"
         ) from error
     commit = getattr(config, "_commit_hash", None)
     return ModelFiles(model, commit, commit or revision, config)

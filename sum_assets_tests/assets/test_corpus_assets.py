@@ -96,7 +96,7 @@ def test_a_range_goes_from_source_to_published(
     assert found["seconds_per_abstract_p50"] <= found["seconds_per_abstract_p95"]
     phases = ("load_model", "read", "tokenize", "generate", "detokenize", "write", "other")
     assert sum(found[f"seconds_{phase}"] for phase in phases) == pytest.approx(found["seconds_total"], rel=0.01)
-    assert found["days_for_3680000"] > found["days_for_this_corpus"] > 0
+    assert found["days_for_3_68_million"] > found["days_for_this_corpus"] > 0
     assert found["settings"]["precision"] == "float32"
     assert found["settings"]["model_revision"].startswith("sha256:")
     assert "10 abstracts summarized" in found["report"]
@@ -129,9 +129,9 @@ def test_a_repeated_run_does_only_what_is_missing(
     assert {i for i, run in writers(corpus).items() if run == rest.run_id} == set(range(1, 11)) - set(first)
     assert run_asset(instance, "summaries", FIRST, config).success
     found = metadata(instance, "summaries", FIRST)
-    assert found["summarized"] == 0
-    assert not {"abstracts_per_second", "days_for_3680000", "seconds_per_abstract_p50"} & set(found)
-    assert "Nothing to summarize" in found["report"]
+    assert (found["summarized"], found["pending"], found["dagster/partition_row_count"]) == (0, 0, 10)
+    assert not {"abstracts_per_second", "days_for_3_68_million", "seconds_per_abstract_p50"} & set(found)
+    assert "Nothing to do" in found["report"]
     again = run_asset(instance, "summaries", FIRST, with_op(config, "summaries", overwrite=True))
     assert set(writers(corpus).values()) == {again.run_id}
 

@@ -1,0 +1,206 @@
+"""The command line, as its user meets it: what it prints, and its exit code."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+from psycopg import Connection
+from rich.console import Console
+
+from sum_assets import cli
+from sum_assets.home import URL_VARIABLE
+from sum_assets_tests.tiny_models import sentence
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command line in this process: exit code, standard output, standard error."""
+
+    def invoke(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sum-assets", *map(str, arguments)])
+        monkeypatch.setattr(cli, "out", Console(highlight=False, width=160))
+        monkeypatch.setattr(cli, "err", Console(stderr=True, highlight=False, width=160))
+        with pytest.raises(SystemExit) as exited:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(exited.value.code or 0), captured.out, captured.err
+
+    return invoke
+
+
+@pytest.fixture
+def corpus_file(tmp_path: Path) -> Path:
+    path = tmp_path / "corpus.csv"
+    rows = "".join(f"PMC{i},Title {i},{sentence(i, 5 + i % 9)}\n" for i in range(1, 41))
+    path.write_text("pmcid,title,abstract\n" + rows + "PMCx,Bad,text\nPMC99,Nothing,\n")
+    return path
+
+
+@pytest.fixture
+def run_config(t5: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "run.yaml"
+    summarizer = {"model": str(t5), "prompt": "", "max_input_tokens": 32, "max_output_tokens": 16}
+    gpu = {"device": "cpu", "precision": "float32", "batch_size": 2}
+    path.write_text(yaml.safe_dump({"resources": {"summarizer": {"config": summarizer}, "gpu": {"config": gpu}}}))
+    return path
+
+
+def test_from_a_file_to_a_verified_table(
+    run: Run, instance: dg.DagsterInstance, corpus_file: Path, run_config: Path
+) -> None:
+    assert run("init") == (0, "schema sum_assets is up to date\n", "")
+    code, _, err = run("load", corpus_file, "--id-column", "pmcid")
+    assert code == 0
+    assert "42 records, 40 new, 0 updated, 0 unchanged" in err
+    assert "1 skipped: bad_id, first row 41, ID 'PMCx'" in err
+    assert "1 skipped: no_abstract, first row 42" in err
+    code, out, _ = run("ranges", "--rows", 15)
+    assert (code, out) == (0, "3 ID ranges added, 3 in all: 0000000001-0000000014 to 0000000028-0000000040\n")
+    _, out, _ = run("ranges")
+    keys = out.split()
+    assert run("verify")[0] == 0, "ranges not begun are no error"
+    assert run("materialize", keys[0], keys[1], "--config", run_config)[0] == 0
+    code, out, _ = run("verify", "--json")
+    report = json.loads(out)
+    assert code == 0
+    first = report["ranges"][0]
+    assert {name: first[name] for name in ("key", "source", "summarized", "rejected", "published")} == {
+        "key": keys[0], "source": 14, "summarized": 14, "rejected": 0, "published": 14
+    }  # fmt: skip
+    assert [first[name] for name in ("missing", "stale", "duplicates", "orphans")] == [0, 0, 0, 0]
+    assert (report["totals"]["published"], report["totals"]["missing"], report["totals"]["uncovered"]) == (27, 13, 0)
+    code, out, _ = run("unpublish", "--range", keys[0], "--yes")
+    assert (code, out) == (0, "14 summaries withdrawn\n")
+    assert run("verify", "--range", keys[0])[0] == 0
+
+
+def test_a_published_range_that_is_not_whole_fails_verify(
+    run: Run, database: Connection, instance: dg.DagsterInstance, corpus_file: Path, run_config: Path
+) -> None:
+    run("load", corpus_file, "--id-column", "pmcid")
+    run("ranges", "--rows", 100)
+    key = run("ranges")[1].strip()
+    assert run("materialize", key, "--config", run_config)[0] == 0
+    assert run("verify")[0] == 0
+    for damage, problem in (
+        ("DELETE FROM sum_assets.abstract_summary WHERE abstract_id = 1", "1 differing"),
+        ("UPDATE sum_assets.corpus_abstract SET abstract = 'other' WHERE abstract_id = 2", "1 stale"),
+        ("DELETE FROM sum_assets.corpus_abstract WHERE abstract_id = 3", "1 orphans"),
+        ("INSERT INTO sum_assets.corpus_abstract (abstract_id, abstract) VALUES (3, 'x'), (0, 'y')", "1 in no range"),
+    ):
+        database.execute(damage.encode())
+        code, out, err = run("verify")
+        assert (code, problem in out) == (1, True), out
+        assert f"1 published ranges are not whole, the first {key}" in err
+    assert run("materialize", key, "--config", run_config)[0] == 0
+    assert run("verify")[0] == 0
+
+
+def test_reset_refuses_while_there_are_results(
+    run: Run, database: Connection, instance: dg.DagsterInstance, corpus_file: Path
+) -> None:
+    run("load", corpus_file, "--id-column", "pmcid")
+    run("ranges", "--rows", 20)
+    code, out, _ = run("ranges", "--rows", 10, "--reset")
+    assert (code, out.split()[0]) == (0, "4")
+    database.execute("INSERT INTO sum_assets.summarizer_config VALUES ('f', '{}')")
+    database.execute("INSERT INTO sum_assets.abstract_summary VALUES (1, 's', '', 'f', 'r')")
+    code, _, err = run("ranges", "--rows", 20, "--reset")
+    assert (code, "There are results (1 published)" in err) == (1, True)
+    assert len(run("ranges")[1].split()) == 4
+    assert run("ranges", "--rows", 20, "--reset", "--yes")[0] == 0
+    assert len(run("ranges")[1].split()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("verify", "--range", "12"), "'12' is no ID range"),
+        (("verify", "--range", "0000000001-0000000002"), "is not registered. `sum-assets ranges` lists"),
+        (("materialize", "0000000001-0000000002"), "is not registered"),
+        (("load", "none.csv"), "Cannot open none.csv"),
+        (("ranges", "--rows", "10"), "The source has no abstracts. Load some"),
+        (("discard", "--fingerprint", "x"), "To go ahead without being asked: --yes"),
+        (("discard", "--fingerprint", "x", "--yes"), "There is no fingerprint 'x'"),
+        (("backfill", "--url", "http://127.0.0.1:9"), "There are no ID ranges to fill"),
+        (("init", "--source", "nowhere"), "There is no table nowhere"),
+    ],
+)
+def test_a_users_error_is_one_sentence_and_code_1(
+    run: Run, instance: dg.DagsterInstance, arguments: tuple[str, ...], message: str
+) -> None:
+    code, _, err = run(*arguments)
+    assert code == 1
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_errors_of_the_database_and_the_configuration(
+    run: Run,
+    instance: dg.DagsterInstance,
+    corpus_file: Path,
+    run_config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run("load", corpus_file, "--id-column", "pmcid")
+    run("ranges", "--rows", 100)
+    key = run("ranges")[1].strip()
+    (tmp_path / "field.yaml").write_text("resources: {gpu: {config: {batchsize: 3}}}")
+    assert 'Received unexpected config entry "batchsize"' in run("materialize", key, "-c", tmp_path / "field.yaml")[2]
+    (tmp_path / "list.yaml").write_text("- a")
+    assert "is not a mapping of `resources` and `ops`" in run("materialize", key, "-c", tmp_path / "list.yaml")[2]
+    assert "No Dagster webserver answers at http://127.0.0.1:9" in run("backfill", "--url", "http://127.0.0.1:9")[2]
+    monkeypatch.setenv(URL_VARIABLE, "postgresql://127.0.0.1:1/none")
+    for command in (("verify",), ("ranges",), ("load", corpus_file), ("materialize", key)):
+        code, _, err = run(*command)
+        assert (code, "Cannot connect to PostgreSQL at 127.0.0.1:1/none" in err) == (1, True), err
+
+
+def created(database: Connection) -> dict[int, datetime]:
+    rows = database.execute("SELECT abstract_id, created_at FROM sum_assets.generated_summary").fetchall()
+    return dict(rows)
+
+
+def test_a_killed_run_goes_on_where_it_stopped(
+    run: Run, database: Connection, instance: dg.DagsterInstance, run_config: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "many.csv"
+    path.write_text("abstract_id,abstract\n" + "".join(f"{i},{sentence(i, 5 + i % 9)}\n" for i in range(1, 1001)))
+    run("load", path)
+    run("ranges", "--rows", 1000)
+    key = run("ranges")[1].strip()
+    command = [sys.executable, "-m", "sum_assets.cli", "materialize", key, "--config", str(run_config)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    count = "SELECT count(*) FROM sum_assets.generated_summary"
+    deadline = time.monotonic() + 120
+    while (database.execute(count.encode()).fetchone() or (0,))[0] < 100:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = created(database)
+    assert 100 <= len(kept) < 1000
+    assert run("materialize", key, "--config", run_config)[0] == 0
+    after = created(database)
+    assert {i: after[i] for i in kept} == kept, "what was committed is not generated again"
+    assert run("verify")[0] == 0
+    published = "SELECT abstract_id, summary FROM sum_assets.abstract_summary ORDER BY 1"
+    resumed = database.execute(published.encode()).fetchall()
+    run("unpublish", "--yes")
+    (fingerprint,) = database.execute("SELECT fingerprint FROM sum_assets.summarizer_config").fetchone() or ("",)
+    assert run("discard", "--fingerprint", fingerprint, "--yes") == (0, "1000 summaries and 0 rejections deleted\n", "")
+    assert run("materialize", key, "--config", run_config)[0] == 0
+    assert database.execute(published.encode()).fetchall() == resumed, "the table of a run that nothing disturbed"

@@ -1,0 +1,89 @@
+"""Dagster finds the same database as everyone else, and starts empty where there is none."""
+
+import shutil
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster_postgres import PostgresRunStorage
+from psycopg import Connection
+
+from sum_assets.definitions import defs
+from sum_assets.home import URL_VARIABLE, project_file
+from sum_assets.instance import open_instance, register_ranges, registered_ranges
+from sum_assets.partitions import IdRange
+from sum_assets.resources import PostgresResource
+from sum_assets.sensors import grow_id_ranges
+from sum_assets.storage import sqlalchemy_url
+
+
+def test_two_homes_on_one_database_share_ranges(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_ranges(instance, [IdRange(1, 5)])
+    shutil.copy(project_file("dagster.yaml"), tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with open_instance() as other:
+        assert registered_ranges(other) == [IdRange(1, 5)]
+        assert isinstance(other.run_storage, PostgresRunStorage)
+
+
+def test_without_a_database_history_is_empty_and_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUM_ASSETS_HOME", str(tmp_path))
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    with open_instance() as instance:
+        assert registered_ranges(instance) == []
+        assert not isinstance(instance.run_storage, PostgresRunStorage)
+
+
+def test_tables_of_dagster_stay_out_of_the_users_schemas(instance: dg.DagsterInstance, database: Connection) -> None:
+    tables = database.execute("SELECT schemaname FROM pg_tables WHERE tablename = 'runs'").fetchall()
+    assert tables == [("dagster",)]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (
+            "postgresql://u:p%40w@db:6543/lab",
+            "postgresql+psycopg2://u:p%40w@db:6543/lab?options=-csearch_path%3Ddagster",
+        ),
+        (
+            "postgresql://u@/lab?host=/run/pg&sslmode=disable",
+            "postgresql+psycopg2://u@/lab?host=%2Frun%2Fpg&options=-csearch_path%3Ddagster&sslmode=disable",
+        ),
+    ],
+)
+def test_urls_name_driver_and_schema(url: str, expected: str) -> None:
+    assert sqlalchemy_url(url) == expected
+
+
+def test_the_sensor_adds_a_range_as_soon_as_it_is_full(instance: dg.DagsterInstance, database: Connection) -> None:
+    def tick() -> list[str]:
+        context = dg.build_sensor_context(instance=instance, resources={"postgres": PostgresResource()})
+        result = grow_id_ranges(context)
+        if isinstance(result, dg.SkipReason):
+            return []
+        assert isinstance(result, dg.SensorResult)
+        return [key for request in result.dynamic_partitions_requests or [] for key in request.partition_keys]
+
+    def store(lo: int, hi: int) -> None:
+        database.execute(
+            "INSERT INTO sum_assets.corpus_abstract (abstract_id, abstract) "
+            "SELECT i, 'x' FROM generate_series(%s::int, %s) i",
+            [lo, hi],
+        )
+
+    assert tick() == []
+    store(100, 109)
+    register_ranges(instance, [IdRange(100, 104), IdRange(105, 109)])
+    store(110, 113)
+    assert tick() == []
+    store(120, 126)
+    store(95, 99)
+    assert tick() == [IdRange(95, 99).key, IdRange(110, 120).key, IdRange(121, 125).key]
+
+
+def test_definitions_load_without_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(URL_VARIABLE, "postgresql://127.0.0.1:1/none")
+    dg.Definitions.validate_loadable(defs)
