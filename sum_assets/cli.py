@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 import yaml
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -236,7 +237,8 @@ def verify(
 
 def _print_states(rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
     shown = ("source", "summarized", "rejected", "published")
-    table = Table(Column("ID range", no_wrap=True), *(Column(name, justify="right") for name in shown), "state")
+    counts = (Column(name, justify="right") for name in shown)
+    table = Table(Column("ID range", no_wrap=True), *counts, Column("state", overflow="fold"), box=SIMPLE, padding=0)
     begun = [row for row in rows if row["summarized"] or row["rejected"] or row["published"]]
     for row in begun:
         state = "published" if row["published"] else "not published"

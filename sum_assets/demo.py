@@ -16,7 +16,7 @@ from sum_assets.corpus.load import load_file
 from sum_assets.corpus.ranges import new_ranges
 from sum_assets.corpus.verify import verify_range
 from sum_assets.errors import UserError
-from sum_assets.home import DEMO_VARIABLE, demo_dir, postgres_dir
+from sum_assets.home import DEMO_VARIABLE, demo_dir, in_demo, postgres_dir
 from sum_assets.instance import (
     failure_message,
     materialize,
@@ -28,12 +28,12 @@ from sum_assets.partitions import IdRange
 
 ROWS = 32
 _NEXT = """\
-Open the UI       make ui             then http://127.0.0.1:3000: Assets, summaries, Materialize
-Try next          sum-assets materialize {second}
-                  sum-assets verify
-                  in the UI: a backfill of some ID ranges, with another `gpu` config
-Your own corpus   see the README
-Stop the server   sum-assets db stop"""
+Open the UI:   {demo}make ui   and http://127.0.0.1:3000
+Try next:      Lineage, Materialize all, pick some ID ranges, add a config
+               {demo}.venv/bin/sum-assets materialize {second}
+               {demo}.venv/bin/sum-assets verify
+Your corpus:   README, "Your own corpus"
+Stop:          {demo}.venv/bin/sum-assets db stop"""
 
 
 def run_demo(out: Console) -> None:
@@ -52,7 +52,7 @@ def run_demo(out: Console) -> None:
             _cut(connection, instance, out)
             first, second = registered_ranges(instance)[:2]
             with out.status(f"summarizing {first.key}: the model is converted on first use, then some minutes"):
-                result = materialize(instance, first.key, None, {})
+                result = materialize(instance, first.key, None, {}, log_level="WARNING")
             if not result.success:
                 raise UserError(failure_message(result))
             out.print(f"summarized and published {first.key}")
@@ -66,7 +66,9 @@ def run_demo(out: Console) -> None:
         f"verify: {state.source} abstracts, {state.published} published, {state.rejected} rejected, "
         f"{state.missing} missing, {state.stale} stale, {state.duplicates} duplicate, {state.orphans} orphaned"
     )
-    out.print(Panel(escape(_NEXT.format(second=second.key)), title="from here", expand=False))
+    del os.environ[DEMO_VARIABLE]
+    demo = "" if in_demo() else f"{DEMO_VARIABLE}=1 "
+    out.print(Panel(escape(_NEXT.format(second=second.key, demo=demo)), title="from here", expand=False))
 
 
 def _load(connection: Connection, out: Console) -> None:

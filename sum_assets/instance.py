@@ -70,13 +70,17 @@ def require_registered(instance: dg.DagsterInstance, key: str) -> IdRange:
 
 
 def materialize(
-    instance: dg.DagsterInstance, first: str, last: str | None, run_config: Mapping[str, Any]
+    instance: dg.DagsterInstance,
+    first: str,
+    last: str | None,
+    run_config: Mapping[str, Any],
+    log_level: str = "INFO",
 ) -> dg.ExecuteInProcessResult:
     """Run `summarize_corpus` for one partition, or in one run for all from `first` to `last`."""
     from sum_assets.definitions import defs  # definitions import this module's siblings, not the reverse
 
     job = defs.resolve_job_def("summarize_corpus")
-    run_config = {"loggers": {"console": {"config": {"log_level": "INFO"}}}, **run_config}
+    run_config = {"loggers": {"console": {"config": {"log_level": log_level}}}, **run_config}
     try:
         if last is None:
             return job.execute_in_process(run_config, instance=instance, partition_key=first, raise_on_error=False)
