@@ -6,10 +6,11 @@ import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 import yaml
+from pydantic import ValidationError
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
@@ -24,16 +25,23 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
+from sum_assets.benchmark.sweep import BASELINE
 from sum_assets.corpus import publish as publishing
 from sum_assets.corpus import ranges as cutting
 from sum_assets.corpus import schema, server
 from sum_assets.corpus.database import connect
 from sum_assets.corpus.load import load_file
 from sum_assets.corpus.records import ReaderOptions
+from sum_assets.corpus.results import count_source
 from sum_assets.corpus.verify import uncovered, verify_range
 from sum_assets.errors import UserError
 from sum_assets.home import URL_VARIABLE, base_dir, home, in_demo, postgres_dir, project_file
 from sum_assets.partitions import IdRange
+from sum_assets.summarizer import SummarizerSettings
+
+if TYPE_CHECKING:
+    from sum_assets.benchmark.report import PresetReport
+    from sum_assets.benchmark.run import Measured
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 db = typer.Typer(no_args_is_help=True, help="The embedded PostgreSQL server, for who has none.")
@@ -278,6 +286,72 @@ def _confirm(what: str, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise UserError(f"This would {what}. To go ahead without being asked: --yes.")
     typer.confirm(f"This will {what}. Go on?", abort=True)
+
+
+@app.command()
+def benchmark(
+    sweep: Annotated[Path, typer.Argument(help="A sweep file, such as sweeps/cpu.yaml.")],
+    presets: Annotated[str, typer.Option(help="Only these, separated by commas, and the baseline.")] = "",
+    sample: Annotated[int | None, typer.Option(help="Instead of the file's.")] = None,
+    replicates: Annotated[int | None, typer.Option(help="Instead of the file's.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML of summarizer settings.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Measure again what is measured already.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure presets side by side on a sample of the corpus; killed, it goes on where it stopped."""
+    from sum_assets.benchmark.report import report
+    from sum_assets.benchmark.run import run_sweep
+    from sum_assets.benchmark.sweep import read_sweep
+    from sum_assets.resources import default_summarizer
+
+    changes = {name: value for name, value in (("sample", sample), ("replicates", replicates)) if value is not None}
+    try:
+        plan = read_sweep(sweep)
+        plan = type(plan).model_validate(plan.model_dump() | changes)
+        summarizer = SummarizerSettings.model_validate(default_summarizer().model_dump() | _read_config(config))
+    except ValidationError as error:
+        raise UserError(f"{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from error
+    chosen = [name for name in presets.split(",") if name]
+    with connect() as connection, _progress() as progress:
+        schema.require_schema(connection)
+        total = plan.replicates * len({*chosen, BASELINE} if chosen else plan.all_presets())
+        task = progress.add_task("measuring", total=total)
+        measured = run_sweep(
+            connection, plan, summarizer, chosen, force=force, on_cell=lambda m, _: _tell(progress, task, m)
+        )
+        rows = report(connection, measured, count_source(connection))
+    if as_json:
+        print(json.dumps([row.as_json() for row in rows], indent=2))
+    else:
+        _print_presets(rows)
+
+
+def _tell(progress: Progress, task: TaskID, measured: "Measured") -> None:
+    cell, result = measured.cell, measured.result
+    said = f"{result.abstracts / result.seconds:.3f} abstracts/s" if result.seconds else result.detail
+    progress.console.print(f"{cell.name}, replicate {cell.replicate}: {result.outcome}, {said}", markup=False)
+    progress.advance(task)
+
+
+def _print_presets(rows: "list[PresetReport]") -> None:
+    table = Table("preset", "outcome", *(Column(name, justify="right") for name in ("abstracts/s", "speed-up", "95 %")),
+                  Column("same", justify="right"), Column("days", justify="right"), box=SIMPLE, padding=0)  # fmt: skip
+    for row in rows:
+        speedup = row.speedup
+        interval = f"{speedup.low:.2f} to {speedup.high:.2f}" if speedup else ""
+        table.add_row(
+            row.preset,
+            row.outcome,
+            f"{row.rate.median:.3f}" if row.rate else "",
+            "undecided" if row.undecided else f"{speedup.median:.1f}x" if speedup else "",
+            interval,
+            "" if row.same_as_baseline is None else f"{row.same_as_baseline:.0%}",
+            "" if row.days is None else f"{row.days:,.2f}",
+        )
+    out.print(table)
+    for row in rows:
+        if row.detail:
+            out.print(f"{row.preset}: {row.detail}", markup=False)
 
 
 @app.command()

@@ -160,7 +160,7 @@ def summarize_range(
         phases=phases.seconds(),
         latencies=run.latencies,
         engine=engine.state() if engine else None,
-        peak_process_bytes=_peak_process_bytes(),
+        peak_process_bytes=peak_process_bytes(),
         examples=run.examples,
     )
 
@@ -211,6 +211,7 @@ class _Run:
             self.examples.append((s.abstract_id, rows[s.abstract_id].abstract or "", s.text))
 
 
-def _peak_process_bytes() -> int:
+def peak_process_bytes() -> int:
+    """Return the largest resident size of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -76,11 +76,14 @@ def resolve_settings(gpu: GpuSettings, summarizer: SummarizerSettings) -> "Resol
     return resolve(gpu, summarizer)
 
 
-def open_summarizer(resolved: "Resolved") -> Summarizer:
-    """Load the model and return the engine that serves it."""
+def open_summarizer(resolved: "Resolved", *, pad_to_limit: bool = False) -> Summarizer:
+    """Load the model and return the engine that serves it.
+
+    `pad_to_limit` pads every input to the input limit: the naive loop does, and only it should.
+    """
     from sum_assets.summarizer.transformers_engine import TransformersSummarizer
 
-    return TransformersSummarizer(resolved)
+    return TransformersSummarizer(resolved, pad_to_limit=pad_to_limit)
 
 
 __all__ = [

@@ -23,8 +23,9 @@ class TransformersSummarizer:
     Raises UserError where the model's files cannot be loaded.
     """
 
-    def __init__(self, resolved: Resolved) -> None:
+    def __init__(self, resolved: Resolved, *, pad_to_limit: bool = False) -> None:
         self._resolved = resolved
+        self._narrowest = resolved.settings.max_input_tokens if pad_to_limit else 0
         self._batch_size = resolved.batch_size
         self._out_of_memory = 0
         transformers_logging.disable_progress_bar()
@@ -123,7 +124,7 @@ class TransformersSummarizer:
 
     def _pad(self, batch: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ids and mask, rows x tokens. A causal model writes on at the right: it is padded at the left."""
-        width = max(len(e.ids) for e in batch)
+        width = max(self._narrowest, *(len(e.ids) for e in batch))
         ids = torch.full((len(batch), width), self._model.generation_config.pad_token_id)
         mask = torch.zeros_like(ids)
         for row, encoded in enumerate(batch):

@@ -1,0 +1,94 @@
+"""Puts the presets of a sweep side by side."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import Connection
+
+from sum_assets.benchmark.cell import Outcome
+from sum_assets.benchmark.run import Measured
+from sum_assets.benchmark.statistics import Estimate, estimate, paired_ratio
+from sum_assets.benchmark.sweep import BASELINE
+from sum_assets.corpus.measurements import agreement
+
+
+@dataclass(frozen=True, slots=True)
+class PresetReport:
+    """One preset over its replicates. `speedup` is against the baseline of the same replicates.
+
+    `same_as_baseline` is the share of abstracts for which its first replicate wrote the baseline's very text;
+    `days` is for the corpus at its median rate. Both are None without what they need.
+    """
+
+    preset: str
+    outcome: Outcome
+    detail: str
+    rate: Estimate | None
+    speedup: Estimate | None
+    same_as_baseline: float | None
+    peak_process_mib: int | None
+    days: float | None
+    settings: dict[str, Any]
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the speed-up's interval covers 1."""
+        return self.speedup is not None and self.speedup.undecided
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain numbers; an interval without an end is null."""
+        rate, speedup = self.rate, self.speedup
+        return {
+            "preset": self.preset,
+            "outcome": self.outcome,
+            "detail": self.detail,
+            "abstracts_per_second": rate.median if rate else None,
+            "speedup": speedup.median if speedup else None,
+            "speedup_low": speedup.low if speedup and speedup.low > 0 else None,
+            "speedup_high": speedup.high if speedup and math.isfinite(speedup.high) else None,
+            "undecided": self.undecided,
+            "same_as_baseline": self.same_as_baseline,
+            "peak_process_mib": self.peak_process_mib,
+            "days": self.days,
+            "settings": self.settings,
+        }
+
+
+def report(connection: Connection, measured: Sequence[Measured], corpus_rows: int) -> list[PresetReport]:
+    """Return one row per preset, the fastest first, those without a rate last."""
+    names = list(dict.fromkeys(m.cell.name for m in measured))
+    rows = [_preset(connection, name, measured, corpus_rows) for name in names]
+    return sorted(rows, key=lambda row: -row.rate.median if row.rate else math.inf)
+
+
+def _preset(connection: Connection, name: str, measured: Sequence[Measured], corpus_rows: int) -> PresetReport:
+    own = [m for m in measured if m.cell.name == name]
+    bad = next((m.result for m in own if m.result.outcome != "ok"), None)
+    rates = {m.cell.replicate: _rate(m) for m in own if m.result.outcome == "ok"}
+    baseline = {m.cell.replicate: m for m in measured if m.cell.name == BASELINE and m.result.outcome == "ok"}
+    paired = sorted(set(rates) & set(baseline))
+    first = min((m for m in own if m.result.outcome == "ok"), key=lambda m: m.cell.replicate, default=None)
+    reference = baseline.get(1)
+    rate = estimate(list(rates.values())) if rates and bad is None else None
+    return PresetReport(
+        preset=name,
+        outcome=bad.outcome if bad else "ok",
+        detail=bad.detail if bad else "",
+        rate=rate,
+        speedup=paired_ratio([rates[r] for r in paired], [_rate(baseline[r]) for r in paired])
+        if paired and bad is None and name != BASELINE
+        else None,
+        same_as_baseline=agreement(connection, first.cell.key, reference.cell.key)
+        if first and reference and name != BASELINE
+        else None,
+        peak_process_mib=max((m.result.peak_process_bytes or 0) for m in own) // 2**20 if rate else None,
+        days=corpus_rows / rate.median / 86400 if rate else None,
+        settings=own[0].cell.settings["preset"],
+    )
+
+
+def _rate(measured: Measured) -> float:
+    assert measured.result.seconds is not None
+    return measured.result.abstracts / measured.result.seconds

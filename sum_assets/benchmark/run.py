@@ -1,0 +1,147 @@
+"""Runs a sweep: cell after cell, replicates of all presets in turn, each in a process of its own."""
+
+import hashlib
+import json
+import platform
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+from psycopg import Connection
+
+from sum_assets.benchmark.cell import CellResult, Task
+from sum_assets.benchmark.sweep import Preset, Sweep
+from sum_assets.corpus.measurements import draw_sample, forget_summaries, load_results, store_result
+from sum_assets.errors import UserError
+from sum_assets.summarizer import SummarizerSettings
+
+_LIBRARIES = ("sum-assets", "torch", "transformers", "bitsandbytes")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One replicate of one preset; `key` is a hash of all that makes a measurement the same."""
+
+    key: str
+    name: str
+    preset: Preset
+    replicate: int
+    settings: dict[str, Any]
+    ids: list[int]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A cell and what was found, now or in an earlier run of the sweep."""
+
+    cell: Cell
+    result: CellResult
+
+
+def plan(connection: Connection, sweep: Sweep, summarizer: SummarizerSettings) -> tuple[list[Cell], list[int]]:
+    """Return the cells in the order to measure them, and the IDs to warm up on.
+
+    Replicates go around all presets, so that a slow minute of the machine hurts all alike. Raises UserError
+    where the corpus is smaller than sample and warm-up.
+    """
+    ids = draw_sample(connection, sweep.sample + sweep.warm_up)
+    if len(ids) < sweep.sample + sweep.warm_up:
+        raise UserError(
+            f"The corpus has {len(ids)} abstracts; the sweep takes {sweep.sample} and {sweep.warm_up} to warm up on. "
+            "Lower `sample`, or load more."
+        )
+    sample, warm_up = ids[: sweep.sample], ids[sweep.sample :]
+    cells = []
+    for replicate in range(1, sweep.replicates + 1):
+        for name, preset in sweep.all_presets().items():
+            taken = sample[: sweep.baseline_sample] if preset.naive else sample
+            settings = {
+                "preset": preset.model_dump(),
+                "summarizer": summarizer.model_dump(),
+                "warm_up": sweep.warm_up,
+                "memory_limit_mib": sweep.memory_limit_mib,
+                "versions": {library: version(library) for library in _LIBRARIES},
+            }
+            identity = json.dumps([settings, taken, replicate, platform.node()], sort_keys=True)
+            key = hashlib.sha256(identity.encode()).hexdigest()[:16]
+            cells.append(Cell(key, name, preset, replicate, settings, taken))
+    return cells, warm_up
+
+
+def run_sweep(
+    connection: Connection,
+    sweep: Sweep,
+    summarizer: SummarizerSettings,
+    presets: Sequence[str] = (),
+    *,
+    force: bool = False,
+    on_cell: Callable[[Measured, bool], None] = lambda _, __: None,
+) -> list[Measured]:
+    """Measure what is not measured yet, and return all results; `force` measures all again.
+
+    A sweep that was killed goes on where it stopped. `on_cell` hears of every result, and whether it is new.
+    Raises UserError for a preset that the sweep does not have.
+    """
+    unknown = set(presets) - set(sweep.all_presets())
+    if unknown:
+        raise UserError(
+            f"The sweep has no preset {', '.join(sorted(unknown))}. It has: {', '.join(sweep.all_presets())}."
+        )
+    cells, warm_up = plan(connection, sweep, summarizer)
+    chosen = [c for c in cells if not presets or c.name in presets or c.preset.naive]
+    known = {} if force else load_results(connection, [c.key for c in chosen])
+    measured = []
+    for cell in chosen:
+        if cell.key in known:
+            row = known[cell.key]
+            result = CellResult(**{name: row[name] for name in CellResult.__dataclass_fields__})
+        else:
+            forget_summaries(connection, cell.key)
+            task = Task(
+                cell.key,
+                cell.preset.model_dump(),
+                summarizer.model_dump(),
+                cell.ids,
+                warm_up,
+                sweep.memory_limit_mib,
+            )
+            result = run_cell(task, sweep.time_limit)
+            store_result(
+                connection,
+                {
+                    "cell": cell.key,
+                    "preset": cell.name,
+                    "replicate": cell.replicate,
+                    "host": platform.node(),
+                    "settings": cell.settings,
+                    "sample_hash": hashlib.sha256(json.dumps(cell.ids).encode()).hexdigest()[:16],
+                    **asdict(result),
+                },
+            )
+        measured.append(Measured(cell, result))
+        on_cell(measured[-1], cell.key not in known)
+    return measured
+
+
+def run_cell(task: Task, time_limit: float) -> CellResult:
+    """Run one cell in a process of its own, and tell by its end what came of it; nothing is raised for it."""
+    command = [sys.executable, "-m", "sum_assets.benchmark.cell"]
+    try:
+        ended = subprocess.run(
+            command, input=json.dumps(asdict(task)), capture_output=True, text=True, timeout=time_limit, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return CellResult("timeout", f"not done after {time_limit:.0f} s, loading included")
+    lines = ended.stdout.strip().splitlines()
+    if ended.returncode == 0 and lines:
+        return CellResult(**json.loads(lines[-1]))
+    if ended.returncode < 0:
+        name = signal.Signals(-ended.returncode).name
+        hint = ", most likely by the system when memory ran out" if name == "SIGKILL" else ""
+        return CellResult("killed", f"ended by {name}{hint}")
+    said = ended.stderr.strip().splitlines()
+    return CellResult("failed", said[-1] if said else f"exit code {ended.returncode}")

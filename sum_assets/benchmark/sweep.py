@@ -1,0 +1,113 @@
+"""Reads a sweep file: named presets, or a grid over axes, and how to measure them."""
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from sum_assets.errors import UserError
+from sum_assets.summarizer import GpuSettings
+
+BASELINE = "baseline"
+
+
+class Preset(GpuSettings):
+    """GPU settings under a name; `naive` is the loop that every speed-up is against."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of torch; none leaves torch's choice.")
+    naive: bool = Field(
+        default=False, description="One at a time, padded to the input limit, one INSERT and COMMIT each."
+    )
+
+
+class Grid(BaseModel):
+    """Presets by combination: every value of every axis with every other."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    axes: dict[str, list[Any]]
+    exclude: list[dict[str, Any]] = []
+    include: list[dict[str, Any]] = []
+
+    @field_validator("axes")
+    @classmethod
+    def _known_axes(cls, axes: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for axis in axes:
+            if axis not in Preset.model_fields:
+                raise ValueError(f"there is no axis {axis}; there are {', '.join(Preset.model_fields)}")
+        return axes
+
+    def combinations(self) -> list[dict[str, Any]]:
+        """Return the settings of every preset of the grid, without those excluded, with those included."""
+        every = [dict(zip(self.axes, values, strict=True)) for values in product(*self.axes.values())]
+        kept = [one for one in every if not any(excluded.items() <= one.items() for excluded in self.exclude)]
+        return kept + self.include
+
+
+class Sweep(BaseModel):
+    """What to measure, and how. The baseline is always part of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sample: int = Field(default=64, ge=1, description="Abstracts of the whole corpus that each preset summarizes.")
+    baseline_sample: int = Field(default=16, ge=1, description="How many of them the naive loop summarizes.")
+    warm_up: int = Field(default=2, ge=0, description="Other abstracts, summarized before the clock starts.")
+    replicates: int = Field(default=3, ge=1, description="Times that each preset is measured, all in turn.")
+    time_limit: float = Field(default=1800, gt=0, description="Seconds for one replicate, loading included.")
+    memory_limit_mib: int | None = Field(default=None, ge=1, description="Address space of a cell's process.")
+    presets: dict[str, Preset] = {}
+    grid: Grid | None = None
+
+    def all_presets(self) -> dict[str, Preset]:
+        """Return baseline, named presets and those of the grid, which are named by what they set.
+
+        Raises ValueError where a combination of the grid is no preset.
+        """
+        found = {BASELINE: Preset(precision="float32", batch_size=1, attention="eager", naive=True), **self.presets}
+        for settings in self.grid.combinations() if self.grid else []:
+            name = "-".join(str(value).replace(":", "") for value in settings.values())
+            try:
+                found.setdefault(name, Preset.model_validate(settings))
+            except ValidationError as error:
+                raise ValueError(f"grid: {settings} is no preset: {error.errors()[0]['msg']}") from error
+        return found
+
+
+def read_sweep(path: Path) -> Sweep:
+    """Read and check a sweep file. Raises UserError that names the line of what is wrong."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        sweep = Sweep.model_validate(yaml.safe_load(text) or {})
+        sweep.all_presets()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"The sweep file {path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"The sweep file {path} is no YAML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        line = _line(tree, first["loc"])
+        raise UserError(f"{path}, line {line}: {place}: {first['msg']}") from error
+    except ValueError as error:
+        raise UserError(f"{path}, line {_line(tree, ('grid',))}: {error}") from error
+    return sweep
+
+
+def _line(node: yaml.Node | None, place: tuple[int | str, ...]) -> int:
+    """Return the line, from 1, of the deepest part of the tree that leads to a place."""
+    line = 1
+    for part in place:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line

@@ -1,0 +1,129 @@
+"""Sweeps on a real database and a trained model: outcomes, resumption, and what each preset wrote."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from psycopg import Connection
+
+from sum_assets.benchmark.cell import Task, classify
+from sum_assets.benchmark.report import report
+from sum_assets.benchmark.run import Measured, run_cell, run_sweep
+from sum_assets.benchmark.sweep import Preset, Sweep
+from sum_assets.errors import UnsupportedError, UserError
+from sum_assets.summarizer import SummarizerSettings
+from sum_assets_tests.tiny_models import sentence
+
+
+@pytest.fixture
+def corpus(database: Connection) -> Connection:
+    with database.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO sum_assets.corpus_abstract (abstract_id, abstract) VALUES (%s, %s)",
+            [(i, sentence(i, 5 + i % 9)) for i in range(1, 41)],
+        )
+    return database
+
+
+@pytest.fixture
+def summarizer(t5: Path) -> SummarizerSettings:
+    return SummarizerSettings(model=str(t5), prompt="", max_input_tokens=32, max_output_tokens=16)
+
+
+def sweep(**changes: object) -> Sweep:
+    presets = {"fast": {"device": "cpu", "precision": "float32", "batch_size": 8}}
+    return Sweep.model_validate(
+        {"sample": 16, "baseline_sample": 4, "warm_up": 2, "replicates": 2, "presets": presets, **changes}
+    )
+
+
+def test_presets_are_measured_in_turn_and_once(corpus: Connection, summarizer: SummarizerSettings) -> None:
+    heard: list[tuple[str, int, bool]] = []
+
+    def hear(measured: Measured, new: bool) -> None:
+        heard.append((measured.cell.name, measured.cell.replicate, new))
+
+    presets = {"fast": {"batch_size": 8, "precision": "float32"}, "nowhere": {"device": "cuda:99"}}
+    measured = run_sweep(corpus, sweep(presets=presets), summarizer, on_cell=hear)
+    names = ["baseline", "fast", "nowhere"]
+    assert heard == [(name, replicate, True) for replicate in (1, 2) for name in names]
+    rows = {row.preset: row for row in report(corpus, measured, 1000)}
+    assert list(rows)[-1] == "nowhere"
+    assert (rows["nowhere"].outcome, rows["nowhere"].rate) == ("unsupported", None)
+    assert "torch sees" in rows["nowhere"].detail
+    fast = rows["fast"]
+    assert fast.speedup is not None
+    assert fast.speedup.median > 1
+    assert fast.same_as_baseline == 1.0, "float32 writes the same in any batch"
+    assert fast.days is not None
+    assert all(m.result.abstracts == (4 if m.cell.name == "baseline" else 16) for m in measured if m.result.seconds)
+    assert all(sum(m.result.phases.values()) > 0 for m in measured if m.result.seconds)
+    again = run_sweep(corpus, sweep(presets=presets), summarizer, on_cell=hear)
+    assert [new for _, _, new in heard[6:]] == [False] * 6
+    assert [m.result for m in again] == [m.result for m in measured]
+    json.dumps([row.as_json() for row in rows.values()])
+
+
+def test_a_killed_sweep_ends_with_each_cell_once(
+    corpus: Connection, summarizer: SummarizerSettings, tmp_path: Path
+) -> None:
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep().model_dump(exclude_none=True)))
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(summarizer.model_dump()))
+    command = [sys.executable, "-m", "sum_assets.cli", "benchmark", str(tmp_path / "sweep.yaml"), "--json"]
+    command += ["--config", str(tmp_path / "model.yaml")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    results = "SELECT cell, created_at FROM sum_assets.benchmark_result"
+    deadline = time.monotonic() + 120
+    while not (before := corpus.execute(results.encode()).fetchall()):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert {row["preset"] for row in json.loads(ended.stdout)} == {"baseline", "fast"}
+    after = corpus.execute(results.encode()).fetchall()
+    assert len(after) == len({cell for cell, _ in after}) == 4
+    assert set(before) <= set(after), "what was measured is not measured again"
+
+
+def test_outcomes_are_told_apart(corpus: Connection, summarizer: SummarizerSettings, t5: Path) -> None:
+    long = " ".join(["bale"] * 1500)
+    corpus.execute("UPDATE sum_assets.corpus_abstract SET abstract = %s", [long])
+    preset = Preset(device="cpu", precision="float32", attention="eager", batch_size=40)
+    wide = summarizer.model_copy(update={"max_input_tokens": 1536, "max_output_tokens": 2})
+
+    def run(memory_limit_mib: int | None, time_limit: float, **changes: str) -> tuple[str, str]:
+        ids = list(range(1, 41))
+        settings = wide.model_dump() | changes
+        result = run_cell(Task("c", preset.model_dump(), settings, ids, [], memory_limit_mib), time_limit)
+        corpus.execute("DELETE FROM sum_assets.benchmark_summary")
+        return result.outcome, result.detail
+
+    outcome, detail = run(3000, 300)
+    assert (outcome, "batch_size 40 does not fit" in detail) == ("out_of_memory", True), detail
+    assert run(None, 0.5)[0] == "timeout"
+    assert run(None, 60, model="/nowhere") == ("failed", "model: there is no folder /nowhere.")
+
+
+def test_an_exception_is_told_by_type_and_words() -> None:
+    for error, outcome in (
+        (UnsupportedError("device mps: none"), "unsupported"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "out_of_memory"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "device_lost"),
+        (RuntimeError("size mismatch"), "failed"),
+    ):
+        assert classify(error).outcome == outcome
+
+
+def test_a_request_that_does_not_fit_is_named(corpus: Connection, summarizer: SummarizerSettings) -> None:
+    with pytest.raises(UserError, match=r"no preset slow. It has: baseline, fast"):
+        run_sweep(corpus, sweep(), summarizer, ["slow"])
+    with pytest.raises(UserError, match=r"The corpus has 40 abstracts; the sweep takes 100 and 2"):
+        run_sweep(corpus, sweep(sample=100), summarizer)

@@ -1,0 +1,49 @@
+"""Sweep files: those shipped, and what a wrong one is told."""
+
+from pathlib import Path
+
+import pytest
+
+from sum_assets.benchmark.sweep import BASELINE, read_sweep
+from sum_assets.errors import UserError
+from sum_assets.home import project_file
+
+
+@pytest.mark.parametrize("path", sorted(project_file("sweeps").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_sweeps_are_sound(path: Path) -> None:
+    presets = read_sweep(path).all_presets()
+    assert presets[BASELINE].naive
+    assert len(presets) >= 6
+
+
+def test_a_grid_is_every_combination_but_the_excluded(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(
+        "grid:\n"
+        "  axes: {precision: [float32, bfloat16], batch_size: [1, 8]}\n"
+        "  exclude: [{precision: float32, batch_size: 8}]\n"
+        "  include: [{quantization: int8, threads: 1}]\n"
+    )
+    assert list(read_sweep(path).all_presets()) == [BASELINE, "float32-1", "bfloat16-1", "bfloat16-8", "int8-1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "sample: 4\npresets:\n  a: {}\n  b:\n    batch_size: 0\n",
+            "line 5: presets.b.batch_size: .*at least 1, not 0",
+        ),
+        ("sample: 4\nreplicats: 3\n", "line 2: replicats: Extra inputs are not permitted"),
+        ("sample: none\n", "line 1: sample: .*valid integer"),
+        ("presets:\n  a:\n    precision: fp8\n", "line 3: presets.a.precision"),
+        ("\ngrid:\n  axes:\n    colour: [red]\n", "line 3: grid.axes: .*no axis colour"),
+        ("\ngrid:\n  axes: {device: [gpu]}\n", "line 2: grid: .*device is auto, cpu"),
+        ("a: [", "is no YAML"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_sweep(path)
