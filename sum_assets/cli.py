@@ -35,7 +35,7 @@ from sum_assets.corpus.records import ReaderOptions
 from sum_assets.corpus.results import count_source
 from sum_assets.corpus.verify import uncovered, verify_range
 from sum_assets.errors import UserError
-from sum_assets.home import URL_VARIABLE, base_dir, home, in_demo, postgres_dir, project_file
+from sum_assets.home import DEMO_VARIABLE, URL_VARIABLE, base_dir, demo_dir, home, in_demo, postgres_dir, project_file
 from sum_assets.partitions import IdRange
 from sum_assets.summarizer import SummarizerSettings
 
@@ -64,8 +64,9 @@ def main() -> None:
 
 @db.command()
 def start() -> None:
-    """Start it, made on first use; it runs until `stop`."""
-    out.print(server.start(postgres_dir(base_dir())), markup=False, soft_wrap=True)
+    """Start your own, made on first use, or with SUM_ASSETS_DEMO=1 the demo's; it runs until `stop`."""
+    wanted = demo_dir() if os.environ.get(DEMO_VARIABLE) else base_dir()
+    out.print(server.start(postgres_dir(wanted)), markup=False, soft_wrap=True)
 
 
 @db.command()

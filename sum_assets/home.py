@@ -51,6 +51,11 @@ def home() -> Path:
     return demo_dir() if in_demo() else base_dir()
 
 
+def start_command() -> str:
+    """Return the command that starts the embedded server of the home in use."""
+    return f"{DEMO_VARIABLE}=1 sum-assets db start" if in_demo() else "sum-assets db start"
+
+
 def postgres_dir(of: Path) -> Path:
     """Return the data folder of a home's embedded server."""
     return of / "postgres"

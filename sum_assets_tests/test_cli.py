@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -17,7 +18,7 @@ from psycopg import Connection
 from rich.console import Console
 
 from sum_assets import cli
-from sum_assets.home import URL_VARIABLE
+from sum_assets.home import DEMO_VARIABLE, URL_VARIABLE
 from sum_assets_tests.tiny_models import sentence
 
 Run = Callable[..., tuple[int, str, str]]
@@ -166,6 +167,23 @@ def test_errors_of_the_database_and_the_configuration(
     for command in (("verify",), ("ranges",), ("load", corpus_file), ("materialize", key)):
         code, _, err = run(*command)
         assert (code, "Cannot connect to PostgreSQL at 127.0.0.1:1/none" in err) == (1, True), err
+
+
+def test_the_embedded_server_is_started_and_stopped_by_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(prefix="sum_assets_") as folder:
+        monkeypatch.setenv("SUM_ASSETS_HOME", folder)
+        assert "No database. Name one" in run("verify")[2]
+        monkeypatch.setenv(DEMO_VARIABLE, "1")
+        assert f"{folder}/demo/postgres" in run("db", "start")[1]
+        monkeypatch.delenv(DEMO_VARIABLE)
+        assert run("init")[0] == 0, "the demo's is in use where there is no other"
+        assert run("db", "stop") == (0, f"stopped {folder}/demo/postgres\n", "")
+        assert f"Start it: `{DEMO_VARIABLE}=1 sum-assets db start`" in run("verify")[2]
+        assert f"host={folder}/postgres" in run("db", "start")[1]
+        assert "has no schema sum_assets. Run `sum-assets init`" in run("verify")[2], "one's own comes first"
+        assert run("db", "stop") == (0, f"stopped {folder}/postgres\n", "")
+        assert run("db", "stop") == (0, f"{folder}/postgres was not running\n", "")
+        assert "is not running. Start it: `sum-assets db start`" in run("verify")[2]
 
 
 def created(database: Connection) -> dict[int, datetime]:

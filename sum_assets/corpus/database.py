@@ -8,7 +8,7 @@ from psycopg import Connection, conninfo
 
 from sum_assets.corpus import server
 from sum_assets.errors import UserError
-from sum_assets.home import URL_VARIABLE, home, in_demo, postgres_dir
+from sum_assets.home import URL_VARIABLE, home, in_demo, postgres_dir, start_command
 
 OLDEST_SERVER = 140000
 
@@ -24,7 +24,7 @@ def configured_url() -> str | None:
     if url := server.running_url(data):
         return url
     if data.exists():
-        raise UserError(f"The embedded database in {data} is not running. Start it: `sum-assets db start`.")
+        raise UserError(f"The embedded database in {data} is not running. Start it: `{start_command()}`.")
     return None
 
 
@@ -73,5 +73,5 @@ def _unreachable(url: str, error: psycopg.Error) -> str:
     elif source == URL_VARIABLE:
         mend = f"Check that the server runs and that {URL_VARIABLE} is right."
     else:
-        mend = "Start it: `sum-assets db start`."
+        mend = f"Start it: `{start_command()}`."
     return f"Cannot connect to PostgreSQL at {where} ({source}): {reason} {mend}"
