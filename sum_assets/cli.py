@@ -25,12 +25,13 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-from sum_assets.benchmark.sweep import BASELINE
+from sum_assets.benchmark.sweep import BASELINE, read_sweep
 from sum_assets.corpus import publish as publishing
 from sum_assets.corpus import ranges as cutting
 from sum_assets.corpus import schema, server
 from sum_assets.corpus.database import connect
 from sum_assets.corpus.load import load_file
+from sum_assets.corpus.measurements import store_sweep
 from sum_assets.corpus.records import ReaderOptions
 from sum_assets.corpus.results import count_source
 from sum_assets.corpus.verify import uncovered, verify_range
@@ -290,31 +291,44 @@ def _confirm(what: str, yes: bool) -> None:
 
 
 @app.command()
-def benchmark(
-    sweep: Annotated[Path, typer.Argument(help="A sweep file, such as sweeps/cpu.yaml.")],
-    presets: Annotated[str, typer.Option(help="Only these, separated by commas, and the baseline.")] = "",
-    sample: Annotated[int | None, typer.Option(help="Instead of the file's.")] = None,
-    replicates: Annotated[int | None, typer.Option(help="Instead of the file's.")] = None,
+def sweep(
+    file: Annotated[Path, typer.Argument(help="A sweep file, such as sweeps/cpu.yaml.")],
     config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML of summarizer settings.")] = None,
+) -> None:
+    """Register a sweep: its presets become the partitions of `benchmark`."""
+    from sum_assets.instance import open_instance, register_presets
+    from sum_assets.resources import default_summarizer
+
+    read = read_sweep(file)
+    try:
+        summarizer = SummarizerSettings.model_validate(default_summarizer().model_dump() | _read_config(config))
+    except ValidationError as error:
+        raise UserError(f"{config}: {error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from error
+    with connect() as connection, open_instance() as instance:
+        schema.require_schema(connection)
+        store_sweep(connection, read.model_dump(), summarizer.model_dump())
+        register_presets(instance, list(read.all_presets()))
+    out.print(f"{len(read.all_presets())} presets registered: {', '.join(read.all_presets())}", markup=False)
+
+
+@app.command()
+def benchmark(
+    presets: Annotated[str, typer.Option(help="Only these, separated by commas, and the baseline.")] = "",
+    sample: Annotated[int | None, typer.Option(help="Instead of the sweep's.", min=1)] = None,
+    replicates: Annotated[int | None, typer.Option(help="Instead of the sweep's.", min=1)] = None,
     force: Annotated[bool, typer.Option("--force", help="Measure again what is measured already.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure presets side by side on a sample of the corpus; killed, it goes on where it stopped."""
+    """Measure the presets of the registered sweep in turn; killed, it goes on where it stopped."""
     from sum_assets.benchmark.report import report
-    from sum_assets.benchmark.run import run_sweep
-    from sum_assets.benchmark.sweep import read_sweep
-    from sum_assets.resources import default_summarizer
+    from sum_assets.benchmark.run import registered_sweep, run_sweep
 
-    changes = {name: value for name, value in (("sample", sample), ("replicates", replicates)) if value is not None}
-    try:
-        plan = read_sweep(sweep)
-        plan = type(plan).model_validate(plan.model_dump() | changes)
-        summarizer = SummarizerSettings.model_validate(default_summarizer().model_dump() | _read_config(config))
-    except ValidationError as error:
-        raise UserError(f"{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from error
     chosen = [name for name in presets.split(",") if name]
+    changes = {name: value for name, value in (("sample", sample), ("replicates", replicates)) if value is not None}
     with connect() as connection, _progress() as progress:
         schema.require_schema(connection)
+        plan, summarizer = registered_sweep(connection)
+        plan = plan.model_copy(update=changes)
         total = plan.replicates * len({*chosen, BASELINE} if chosen else plan.all_presets())
         task = progress.add_task("measuring", total=total)
         measured = run_sweep(

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from sum_assets.assets import abstracts, summaries, summary_table
+from sum_assets.assets import abstracts, benchmark, benchmark_report, summaries, summary_table
 from sum_assets.resources import GpuResource, PostgresResource, SummarizerResource, default_summarizer
 from sum_assets.sensors import grow_id_ranges
 
@@ -16,7 +16,7 @@ summarize_corpus = dg.define_asset_job(
 )
 
 defs = dg.Definitions(
-    assets=[abstracts, summaries, summary_table],
+    assets=[abstracts, summaries, summary_table, benchmark, benchmark_report],
     jobs=[summarize_corpus],
     sensors=[grow_id_ranges],
     resources={

@@ -12,6 +12,7 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
 )
 
+from sum_assets.assets.benchmark import presets
 from sum_assets.assets.id_ranges import id_ranges
 from sum_assets.errors import UserError
 from sum_assets.home import dagster_dir, home, in_demo, project_file
@@ -59,6 +60,14 @@ def forget_ranges(instance: dg.DagsterInstance, ranges: Sequence[IdRange]) -> No
     """Delete partitions; what was made of their abstracts stays."""
     for id_range in ranges:
         instance.delete_dynamic_partition(_NAME, id_range.key)
+
+
+def register_presets(instance: dg.DagsterInstance, names: Sequence[str]) -> None:
+    """Make the presets of a sweep the partitions of `benchmark`; the history of others stays."""
+    partitions = presets.name or ""
+    for name in set(instance.get_dynamic_partitions(partitions)) - set(names):
+        instance.delete_dynamic_partition(partitions, name)
+    instance.add_dynamic_partitions(partitions, list(names))
 
 
 def require_registered(instance: dg.DagsterInstance, key: str) -> IdRange:

@@ -1,3 +1,12 @@
+CREATE TABLE sum_assets.benchmark_sweep (
+    sweep_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    sweep jsonb NOT NULL,
+    summarizer jsonb NOT NULL,
+    registered_at timestamptz NOT NULL DEFAULT now()
+);
+
+COMMENT ON TABLE sum_assets.benchmark_sweep IS 'Sweeps registered by `sum-assets sweep`; the newest is in use';
+
 CREATE TABLE sum_assets.benchmark_result (
     result_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     cell text NOT NULL,

@@ -15,18 +15,25 @@ id_ranges = dg.DynamicPartitionsDefinition(name="id_range")
 
 _KNOWN = {
     "resources": {"gpu", "summarizer", "postgres", "io_manager"},
-    "ops": {"abstracts", "summaries", "summary_table"},
+    "ops": {"abstracts", "summaries", "summary_table", "benchmark", "benchmark_report"},
 }
+
+
+@contextmanager
+def failing_clearly(context: dg.AssetExecutionContext) -> Iterator[None]:
+    """Check the run configuration's keys, and fail with a UserError's own words inside."""
+    try:
+        _check_keys(context)
+        yield
+    except UserError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
 
 
 @contextmanager
 def ranges_of(context: dg.AssetExecutionContext) -> Iterator[list[IdRange]]:
     """Give the ID ranges of a run of one partition or many; fail with a UserError's own words inside."""
-    try:
-        _check_keys(context)
+    with failing_clearly(context):
         yield [IdRange.from_key(key) for key in context.partition_keys]
-    except UserError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
 
 
 def _check_keys(context: dg.AssetExecutionContext) -> None:

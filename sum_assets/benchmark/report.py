@@ -12,6 +12,7 @@ from sum_assets.benchmark.run import Measured
 from sum_assets.benchmark.statistics import Estimate, estimate, paired_ratio
 from sum_assets.benchmark.sweep import BASELINE
 from sum_assets.corpus.measurements import agreement
+from sum_assets.summarizer import GpuSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,17 @@ class PresetReport:
         """Whether the speed-up's interval covers 1."""
         return self.speedup is not None and self.speedup.undecided
 
+    def sentence(self, corpus_rows: int) -> str:
+        """Return what a person can repeat of it."""
+        if self.rate is None:
+            return f"{self.preset}: {self.outcome}. {self.detail}"
+        said = f"{self.preset}: {self.rate.median:.3g} abstracts/s"
+        if self.speedup:
+            verdict = " (undecided)" if self.undecided else ""
+            interval = f"{self.speedup.low:.1f} to {self.speedup.high:.1f}"
+            said += f", {self.speedup.median:.1f}x the baseline, {interval}{verdict}"
+        return f"{said}, {self.days:,.1f} days for {corpus_rows:,}"
+
     def as_json(self) -> dict[str, Any]:
         """Return plain numbers; an interval without an end is null."""
         rate, speedup = self.rate, self.speedup
@@ -61,6 +73,35 @@ def report(connection: Connection, measured: Sequence[Measured], corpus_rows: in
     names = list(dict.fromkeys(m.cell.name for m in measured))
     rows = [_preset(connection, name, measured, corpus_rows) for name in names]
     return sorted(rows, key=lambda row: -row.rate.median if row.rate else math.inf)
+
+
+def run_configuration(row: PresetReport) -> dict[str, Any]:
+    """Return the run configuration of `summaries` that a preset stands for, without what it leaves alone."""
+    fields = GpuSettings.model_fields
+    chosen = {k: v for k, v in row.settings.items() if k in fields and v != fields[k].default}
+    return {"resources": {"gpu": {"config": chosen}}}
+
+
+def as_markdown(rows: Sequence[PresetReport]) -> str:
+    """Return the presets as a Markdown table."""
+    lines = [
+        "| preset | outcome | abstracts/s | speed-up | 95 % | same as baseline | MiB | days |",
+        "|---|---|---:|---:|---|---:|---:|---:|",
+    ]
+    for row in rows:
+        speedup = row.speedup
+        cells = [
+            row.preset,
+            f"{row.outcome}: {row.detail}" if row.detail else row.outcome,
+            f"{row.rate.median:.3f}" if row.rate else "",
+            "" if speedup is None else "undecided" if row.undecided else f"{speedup.median:.1f}x",
+            f"{speedup.low:.1f} to {speedup.high:.1f}" if speedup else "",
+            "" if row.same_as_baseline is None else f"{row.same_as_baseline:.0%}",
+            f"{row.peak_process_mib:,}" if row.peak_process_mib is not None else "",
+            f"{row.days:,.2f}" if row.days is not None else "",
+        ]
+        lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+    return "\n".join(lines)
 
 
 def _preset(connection: Connection, name: str, measured: Sequence[Measured], corpus_rows: int) -> PresetReport:

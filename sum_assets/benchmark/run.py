@@ -15,7 +15,7 @@ from psycopg import Connection
 
 from sum_assets.benchmark.cell import CellResult, Task
 from sum_assets.benchmark.sweep import Preset, Sweep
-from sum_assets.corpus.measurements import draw_sample, forget_summaries, load_results, store_result
+from sum_assets.corpus.measurements import draw_sample, forget_summaries, load_results, store_result, stored_sweep
 from sum_assets.errors import UserError
 from sum_assets.summarizer import SummarizerSettings
 
@@ -72,6 +72,12 @@ def plan(connection: Connection, sweep: Sweep, summarizer: SummarizerSettings) -
     return cells, warm_up
 
 
+def registered_sweep(connection: Connection) -> tuple[Sweep, SummarizerSettings]:
+    """Return the sweep in use. Raises UserError where there is none."""
+    sweep, summarizer = stored_sweep(connection)
+    return Sweep.model_validate(sweep), SummarizerSettings.model_validate(summarizer)
+
+
 def run_sweep(
     connection: Connection,
     sweep: Sweep,
@@ -79,12 +85,14 @@ def run_sweep(
     presets: Sequence[str] = (),
     *,
     force: bool = False,
+    measure: bool = True,
     on_cell: Callable[[Measured, bool], None] = lambda _, __: None,
 ) -> list[Measured]:
-    """Measure what is not measured yet, and return all results; `force` measures all again.
+    """Measure what is not measured yet, and return all results.
 
-    A sweep that was killed goes on where it stopped. `on_cell` hears of every result, and whether it is new.
-    Raises UserError for a preset that the sweep does not have.
+    `presets` are taken alone, with the baseline; none means all. `force` measures all again; without `measure`
+    only the results there are come back. A sweep that was killed goes on where it stopped. `on_cell` hears of
+    every result, and whether it is new. Raises UserError for a preset that the sweep does not have.
     """
     unknown = set(presets) - set(sweep.all_presets())
     if unknown:
@@ -99,32 +107,31 @@ def run_sweep(
         if cell.key in known:
             row = known[cell.key]
             result = CellResult(**{name: row[name] for name in CellResult.__dataclass_fields__})
+        elif measure:
+            result = _measure(connection, cell, warm_up, sweep, summarizer)
         else:
-            forget_summaries(connection, cell.key)
-            task = Task(
-                cell.key,
-                cell.preset.model_dump(),
-                summarizer.model_dump(),
-                cell.ids,
-                warm_up,
-                sweep.memory_limit_mib,
-            )
-            result = run_cell(task, sweep.time_limit)
-            store_result(
-                connection,
-                {
-                    "cell": cell.key,
-                    "preset": cell.name,
-                    "replicate": cell.replicate,
-                    "host": platform.node(),
-                    "settings": cell.settings,
-                    "sample_hash": hashlib.sha256(json.dumps(cell.ids).encode()).hexdigest()[:16],
-                    **asdict(result),
-                },
-            )
+            continue
         measured.append(Measured(cell, result))
         on_cell(measured[-1], cell.key not in known)
     return measured
+
+
+def _measure(
+    connection: Connection, cell: Cell, warm_up: list[int], sweep: Sweep, summarizer: SummarizerSettings
+) -> CellResult:
+    forget_summaries(connection, cell.key)
+    preset, settings = cell.preset.model_dump(), summarizer.model_dump()
+    result = run_cell(Task(cell.key, preset, settings, cell.ids, warm_up, sweep.memory_limit_mib), sweep.time_limit)
+    found = {
+        "cell": cell.key,
+        "preset": cell.name,
+        "replicate": cell.replicate,
+        "host": platform.node(),
+        "settings": cell.settings,
+        "sample_hash": hashlib.sha256(json.dumps(cell.ids).encode()).hexdigest()[:16],
+    }
+    store_result(connection, found | asdict(result))
+    return result
 
 
 def run_cell(task: Task, time_limit: float) -> CellResult:

@@ -9,6 +9,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from sum_assets.corpus.sql import statement
+from sum_assets.errors import UserError
 
 STRATA = 8
 
@@ -68,3 +69,19 @@ def agreement(connection: Connection, cell: str, reference: str) -> float | None
     """Return the share of abstracts for which two cells wrote the same text; None where they share none."""
     both, alike = connection.execute(statement("benchmark_agreement"), [cell, reference]).fetchone() or (0, 0)
     return alike / both if both else None
+
+
+def store_sweep(connection: Connection, sweep: dict[str, Any], summarizer: dict[str, Any]) -> None:
+    """Make a sweep the one in use."""
+    connection.execute(
+        "INSERT INTO sum_assets.benchmark_sweep (sweep, summarizer) VALUES (%s, %s)", [Jsonb(sweep), Jsonb(summarizer)]
+    )
+
+
+def stored_sweep(connection: Connection) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the sweep in use and its summarizer settings. Raises UserError where there is none."""
+    query = "SELECT sweep, summarizer FROM sum_assets.benchmark_sweep ORDER BY sweep_id DESC LIMIT 1"
+    row = connection.execute(query).fetchone()
+    if row is None:
+        raise UserError("No sweep is registered. Register one: `sum-assets sweep sweeps/cpu.yaml`.")
+    return row[0], row[1]

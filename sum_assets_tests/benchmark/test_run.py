@@ -75,8 +75,10 @@ def test_a_killed_sweep_ends_with_each_cell_once(
 ) -> None:
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep().model_dump(exclude_none=True)))
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(summarizer.model_dump()))
-    command = [sys.executable, "-m", "sum_assets.cli", "benchmark", str(tmp_path / "sweep.yaml"), "--json"]
-    command += ["--config", str(tmp_path / "model.yaml")]
+    cli = [sys.executable, "-m", "sum_assets.cli"]
+    register = [*cli, "sweep", str(tmp_path / "sweep.yaml"), "--config", str(tmp_path / "model.yaml")]
+    subprocess.run(register, check=True)
+    command = [*cli, "benchmark", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     results = "SELECT cell, created_at FROM sum_assets.benchmark_result"
     deadline = time.monotonic() + 120

@@ -1,0 +1,79 @@
+"""The benchmark assets on a real instance: presets as partitions, and a report of them."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from psycopg import Connection
+
+from sum_assets.benchmark.sweep import BASELINE, Sweep
+from sum_assets.corpus.measurements import store_sweep
+from sum_assets.definitions import defs
+from sum_assets.instance import failure_message, register_presets
+from sum_assets.summarizer import SummarizerSettings
+from sum_assets_tests.tiny_models import sentence
+
+
+@pytest.fixture
+def registered(database: Connection, instance: dg.DagsterInstance, t5: Path) -> Connection:
+    with database.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO sum_assets.corpus_abstract (abstract_id, abstract) VALUES (%s, %s)",
+            [(i, sentence(i, 5 + i % 9)) for i in range(1, 41)],
+        )
+    sweep = Sweep.model_validate(
+        {
+            "sample": 8,
+            "baseline_sample": 2,
+            "replicates": 2,
+            "presets": {"batched": {"precision": "float32", "batch_size": 8}, "nowhere": {"device": "cuda:99"}},
+        }
+    )
+    summarizer = SummarizerSettings(model=str(t5), prompt="", max_input_tokens=32, max_output_tokens=16)
+    store_sweep(database, sweep.model_dump(), summarizer.model_dump())
+    register_presets(instance, list(sweep.all_presets()))
+    return database
+
+
+def run(instance: dg.DagsterInstance, asset: str, preset: str | None, config: dict[str, Any]) -> Any:
+    return defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        config,
+        instance=instance,
+        asset_selection=[dg.AssetKey(asset)],
+        partition_key=preset,
+        raise_on_error=False,
+    )
+
+
+def metadata(result: Any) -> dict[str, Any]:
+    (event,) = result.get_asset_materialization_events()
+    return {name: value.value for name, value in event.materialization.metadata.items()}
+
+
+def test_presets_are_measured_and_reported(registered: Connection, instance: dg.DagsterInstance) -> None:
+    result = run(instance, "benchmark_report", None, {})
+    assert "Nothing of the registered sweep is measured yet" in failure_message(result)
+    result = run(instance, "benchmark", "batched", {"resources": {"gpu": {"config": {"batch_size": 2}}}})
+    assert "A preset takes its settings from the sweep alone. Take 'gpu' out" in failure_message(result)
+    found = metadata(run(instance, "benchmark", "batched", {}))
+    assert found["outcome"] == "ok"
+    assert found["speedup_low"] <= found["speedup"] <= found["speedup_high"]
+    assert found["same_as_baseline"] == 1.0
+    assert found["sentence"].startswith("batched: ")
+    assert found["settings"]["batch_size"] == 8
+    found = metadata(run(instance, "benchmark", "nowhere", {}))
+    assert (found["outcome"], "abstracts_per_second" in found) == ("unsupported", False)
+    assert "torch sees" in found["sentence"]
+    found = metadata(run(instance, "benchmark_report", None, {}))
+    assert {row["preset"] for row in found["json"]} == {BASELINE, "batched", "nowhere"}
+    assert "batch_size: 8" in found["run_configuration"]
+    assert found["results"].count("\n") == 4
+    cells = registered.execute("SELECT count(*), count(DISTINCT cell) FROM sum_assets.benchmark_result").fetchall()
+    assert cells == [(6, 6)], "the baseline is measured once for all"
+
+
+def test_without_a_sweep_the_error_says_how_to_register_one(database: Connection, instance: dg.DagsterInstance) -> None:
+    register_presets(instance, ["batched"])
+    result = run(instance, "benchmark", "batched", {})
+    assert "No sweep is registered. Register one: `sum-assets sweep sweeps/cpu.yaml`" in failure_message(result)
