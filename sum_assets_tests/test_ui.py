@@ -239,7 +239,7 @@ def _illustrate_docs(page: Page, site: Site) -> None:
     height = row["y"] + row["height"]
     page.screenshot(path=DOCS / "summaries-partition.png", clip={"x": 240, "y": 0, "width": 1200, "height": height})
     page.set_viewport_size({"width": 1880, "height": 700})
-    page.goto(f"{site.url}/asset-groups")
+    page.goto(f"{site.url}/locations/sum_assets/asset-groups/corpus/lineage")
     nodes = page.locator("foreignObject")
     expect(nodes.filter(has_text="summary_table")).to_contain_text("% filled")
     nodes.first.scroll_into_view_if_needed()  # waits until the graph stands still

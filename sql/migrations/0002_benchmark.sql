@@ -1,11 +1,11 @@
 CREATE TABLE sum_assets.benchmark_sweep (
     sweep_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    sweep jsonb NOT NULL,
+    sweep json NOT NULL,
     summarizer jsonb NOT NULL,
     registered_at timestamptz NOT NULL DEFAULT now()
 );
 
-COMMENT ON TABLE sum_assets.benchmark_sweep IS 'Sweeps registered by `sum-assets sweep`; the newest is in use';
+COMMENT ON TABLE sum_assets.benchmark_sweep IS 'Sweeps registered by `sum-assets sweep`; the newest is in use. In json, presets keep their order';
 
 CREATE TABLE sum_assets.benchmark_result (
     result_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -12,6 +12,7 @@ from sum_assets.benchmark.run import Measured
 from sum_assets.benchmark.statistics import Estimate, estimate, paired_ratio
 from sum_assets.benchmark.sweep import BASELINE
 from sum_assets.corpus.measurements import agreement
+from sum_assets.report import duration
 from sum_assets.summarizer import GpuSettings
 
 
@@ -47,7 +48,7 @@ class PresetReport:
             verdict = " (undecided)" if self.undecided else ""
             interval = f"{self.speedup.low:.1f} to {self.speedup.high:.1f}"
             said += f", {self.speedup.median:.1f}x the baseline, {interval}{verdict}"
-        return f"{said}, {self.days:,.1f} days for {corpus_rows:,}"
+        return f"{said}, {duration(self.days or 0)} for {corpus_rows:,} abstracts"
 
     def as_json(self) -> dict[str, Any]:
         """Return plain numbers; an interval without an end is null."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg import Connection
 from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json, Jsonb
 
 from sum_assets.corpus.sql import statement
 from sum_assets.errors import UserError
@@ -74,7 +74,7 @@ def agreement(connection: Connection, cell: str, reference: str) -> float | None
 def store_sweep(connection: Connection, sweep: dict[str, Any], summarizer: dict[str, Any]) -> None:
     """Make a sweep the one in use."""
     connection.execute(
-        "INSERT INTO sum_assets.benchmark_sweep (sweep, summarizer) VALUES (%s, %s)", [Jsonb(sweep), Jsonb(summarizer)]
+        "INSERT INTO sum_assets.benchmark_sweep (sweep, summarizer) VALUES (%s, %s)", [Json(sweep), Jsonb(summarizer)]
     )
 
 

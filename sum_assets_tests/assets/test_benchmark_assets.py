@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 from psycopg import Connection
 
+from sum_assets.benchmark.run import registered_sweep
 from sum_assets.benchmark.sweep import BASELINE, Sweep
 from sum_assets.corpus.measurements import store_sweep
 from sum_assets.definitions import defs
@@ -27,7 +28,7 @@ def registered(database: Connection, instance: dg.DagsterInstance, t5: Path) -> 
             "sample": 8,
             "baseline_sample": 2,
             "replicates": 2,
-            "presets": {"batched": {"precision": "float32", "batch_size": 8}, "nowhere": {"device": "cuda:99"}},
+            "presets": {"not-here": {"device": "cuda:99"}, "batched": {"precision": "float32", "batch_size": 8}},
         }
     )
     summarizer = SummarizerSettings(model=str(t5), prompt="", max_input_tokens=32, max_output_tokens=16)
@@ -62,13 +63,14 @@ def test_presets_are_measured_and_reported(registered: Connection, instance: dg.
     assert found["same_as_baseline"] == 1.0
     assert found["sentence"].startswith("batched: ")
     assert found["settings"]["batch_size"] == 8
-    found = metadata(run(instance, "benchmark", "nowhere", {}))
+    found = metadata(run(instance, "benchmark", "not-here", {}))
     assert (found["outcome"], "abstracts_per_second" in found) == ("unsupported", False)
     assert "torch sees" in found["sentence"]
     found = metadata(run(instance, "benchmark_report", None, {}))
-    assert {row["preset"] for row in found["json"]} == {BASELINE, "batched", "nowhere"}
+    assert {row["preset"] for row in found["json"]} == {BASELINE, "batched", "not-here"}
     assert "batch_size: 8" in found["run_configuration"]
     assert found["results"].count("\n") == 4
+    assert list(registered_sweep(registered)[0].presets) == ["not-here", "batched"], "in the order of the file"
     cells = registered.execute("SELECT count(*), count(DISTINCT cell) FROM sum_assets.benchmark_result").fetchall()
     assert cells == [(6, 6)], "the baseline is measured once for all"
 
