@@ -167,6 +167,7 @@ def materialize(
     first: Annotated[str, typer.Argument(help="An ID range.")],
     last: Annotated[str | None, typer.Argument(help="To take all up to this one in one run.")] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Run configuration, YAML.")] = None,
+    select: Annotated[str, typer.Option(help="Only these assets, separated by commas.")] = "",
 ) -> None:
     """Run the job `summarize_corpus` here and now for one ID range, or for several in one run."""
     from sum_assets.instance import failure_message, open_instance, require_registered
@@ -176,7 +177,7 @@ def materialize(
         for key in (first, last):
             if key is not None:
                 require_registered(instance, key)
-        result = run(instance, first, last, _read_config(config))
+        result = run(instance, first, last, _read_config(config), [name for name in select.split(",") if name])
     if not result.success:
         raise UserError(failure_message(result))
 

@@ -14,6 +14,7 @@ from dagster._core.storage.tags import (
 
 from sum_assets.assets.benchmark import presets
 from sum_assets.assets.id_ranges import id_ranges
+from sum_assets.backfill import ASSETS
 from sum_assets.errors import UserError
 from sum_assets.home import dagster_dir, home, in_demo, project_file
 from sum_assets.partitions import IdRange
@@ -83,18 +84,31 @@ def materialize(
     first: str,
     last: str | None,
     run_config: Mapping[str, Any],
+    select: Sequence[str] = (),
     log_level: str = "INFO",
 ) -> dg.ExecuteInProcessResult:
-    """Run `summarize_corpus` for one partition, or in one run for all from `first` to `last`."""
+    """Run `summarize_corpus` for one partition, or in one run for all from `first` to `last`.
+
+    `select` names the assets to materialize; none means all. Raises UserError where names or configuration do
+    not fit the job.
+    """
     from sum_assets.definitions import defs  # definitions import this module's siblings, not the reverse
 
     job = defs.resolve_job_def("summarize_corpus")
     run_config = {"loggers": {"console": {"config": {"log_level": log_level}}}, **run_config}
+    for name in select:
+        if name not in ASSETS:
+            raise UserError(f"The job summarize_corpus has no asset {name!r}. It has: {', '.join(ASSETS)}.")
+    span = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last} if last else None
     try:
-        if last is None:
-            return job.execute_in_process(run_config, instance=instance, partition_key=first, raise_on_error=False)
-        tags = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
-        return job.execute_in_process(run_config, instance=instance, tags=tags, raise_on_error=False)
+        return job.execute_in_process(
+            run_config,
+            instance=instance,
+            partition_key=None if last else first,
+            tags=span,
+            asset_selection=[dg.AssetKey(name) for name in select] or None,
+            raise_on_error=False,
+        )
     except dg.DagsterInvalidConfigError as error:
         reasons = "\n".join(f"  {e.message}" for e in error.errors)
         raise UserError(f"The run configuration does not fit:\n{reasons}") from error

@@ -58,7 +58,7 @@ def run_config(t5: Path, tmp_path: Path) -> Path:
 
 
 def test_from_a_file_to_a_verified_table(
-    run: Run, instance: dg.DagsterInstance, corpus_file: Path, run_config: Path
+    run: Run, instance: dg.DagsterInstance, corpus_file: Path, run_config: Path, tmp_path: Path
 ) -> None:
     assert run("init") == (0, "schema sum_assets is up to date\n", "")
     code, _, err = run("load", corpus_file, "--id-column", "pmcid")
@@ -71,6 +71,11 @@ def test_from_a_file_to_a_verified_table(
     _, out, _ = run("ranges")
     keys = out.split()
     assert run("verify")[0] == 0, "ranges not begun are no error"
+    pilot = yaml.safe_load(run_config.read_text()) | {"ops": {"summaries": {"config": {"limit": 3}}}}
+    (tmp_path / "pilot.yaml").write_text(yaml.safe_dump(pilot))
+    assert run("materialize", keys[0], "-c", tmp_path / "pilot.yaml", "--select", "summaries")[0] == 0
+    assert json.loads(run("verify", "--json")[1])["totals"]["summarized"] == 3
+    assert "has no asset 'summary'" in run("materialize", keys[0], "--select", "summary")[2]
     assert run("materialize", keys[0], keys[1], "--config", run_config)[0] == 0
     code, out, _ = run("verify", "--json")
     report = json.loads(out)
