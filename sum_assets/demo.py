@@ -29,7 +29,7 @@ from sum_assets.partitions import IdRange
 ROWS = 32
 _NEXT = """\
 Open the UI:   {demo}make ui   and http://127.0.0.1:3000
-Try next:      Jobs, summarize_corpus, Materialize all: some ID ranges, a config
+Try next:      Jobs, summarize_corpus, Materialize all: some ID ranges
                {demo}.venv/bin/sum-assets materialize {second}
                {demo}.venv/bin/sum-assets verify
 Your corpus:   README, "Your own corpus"
