@@ -42,6 +42,6 @@ def launch_backfill(url: str, keys: Sequence[str], run_config: Mapping[str, Any]
         raise UserError(f"No Dagster webserver answers at {url} ({error}). Start one: `make ui`.") from error
     result = (answer.get("data") or {}).get("launchPartitionBackfill") or {"message": str(answer.get("errors"))}
     if "backfillId" not in result:
-        reasons = [e["message"] for e in result.get("errors", [])] or [result.get("message", result["__typename"])]
+        reasons = [e["message"] for e in result.get("errors", [])] or [result.get("message") or result["__typename"]]
         raise UserError(f"Dagster refused the backfill: {'; '.join(reasons)}")
     return str(result["backfillId"])
