@@ -350,20 +350,10 @@ def _tell(progress: Progress, task: TaskID, measured: "Measured") -> None:
 
 
 def _print_presets(rows: "list[PresetReport]") -> None:
-    table = Table("preset", "outcome", *(Column(name, justify="right") for name in ("abstracts/s", "speed-up", "95 %")),
-                  Column("same", justify="right"), Column("days", justify="right"), box=SIMPLE, padding=0)  # fmt: skip
+    numbers = (Column(name, justify="right") for name in ("abstracts/s", "speed-up", "95 %", "same", "MiB", "days"))
+    table = Table("preset", "outcome", *numbers, box=SIMPLE, padding=0)
     for row in rows:
-        speedup = row.speedup
-        interval = f"{speedup.low:.2f} to {speedup.high:.2f}" if speedup else ""
-        table.add_row(
-            row.preset,
-            row.outcome,
-            f"{row.rate.median:.3f}" if row.rate else "",
-            "undecided" if row.undecided else f"{speedup.median:.1f}x" if speedup else "",
-            interval,
-            "" if row.same_as_baseline is None else f"{row.same_as_baseline:.0%}",
-            "" if row.days is None else f"{row.days:,.2f}",
-        )
+        table.add_row(*row.cells())
     out.print(table)
     for row in rows:
         if row.detail:

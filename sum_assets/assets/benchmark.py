@@ -51,14 +51,9 @@ def benchmark(
 
 
 def _metadata(row: PresetReport, corpus_rows: int) -> dict[str, dg.MetadataValue]:
-    numbers = {
-        "abstracts_per_second": row.rate.median if row.rate else None,
-        "speedup": row.speedup.median if row.speedup else None,
-        "speedup_low": row.as_json()["speedup_low"],
-        "speedup_high": row.as_json()["speedup_high"],
-        "same_as_baseline": row.same_as_baseline,
-        "days_for_this_corpus": row.days,
-    }
+    plain = row.as_json()
+    names = ("abstracts_per_second", "speedup", "speedup_low", "speedup_high", "same_as_baseline")
+    numbers = {name: plain[name] for name in names} | {"days_for_this_corpus": row.days}
     return {
         "sentence": dg.MetadataValue.text(row.sentence(corpus_rows)),
         "outcome": dg.MetadataValue.text(row.outcome),

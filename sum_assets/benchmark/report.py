@@ -50,6 +50,20 @@ class PresetReport:
             said += f", {self.speedup.median:.1f}x the baseline, {interval}{verdict}"
         return f"{said}, {duration(self.days or 0)} for {corpus_rows:,} abstracts"
 
+    def cells(self) -> list[str]:
+        """Return it as a row of a table: preset, outcome, rate, speed-up, interval, same, MiB, days."""
+        speedup = self.speedup
+        return [
+            self.preset,
+            self.outcome,
+            f"{self.rate.median:.3f}" if self.rate else "",
+            "" if speedup is None else "undecided" if self.undecided else f"{speedup.median:.1f}x",
+            f"{speedup.low:.1f} to {speedup.high:.1f}" if speedup else "",
+            "" if self.same_as_baseline is None else f"{self.same_as_baseline:.0%}",
+            "" if self.peak_process_mib is None else f"{self.peak_process_mib:,}",
+            "" if self.days is None else f"{self.days:,.2f}",
+        ]
+
     def as_json(self) -> dict[str, Any]:
         """Return plain numbers; an interval without an end is null."""
         rate, speedup = self.rate, self.speedup
@@ -90,17 +104,9 @@ def as_markdown(rows: Sequence[PresetReport]) -> str:
         "|---|---|---:|---:|---|---:|---:|---:|",
     ]
     for row in rows:
-        speedup = row.speedup
-        cells = [
-            row.preset,
-            f"{row.outcome}: {row.detail}" if row.detail else row.outcome,
-            f"{row.rate.median:.3f}" if row.rate else "",
-            "" if speedup is None else "undecided" if row.undecided else f"{speedup.median:.1f}x",
-            f"{speedup.low:.1f} to {speedup.high:.1f}" if speedup else "",
-            "" if row.same_as_baseline is None else f"{row.same_as_baseline:.0%}",
-            f"{row.peak_process_mib:,}" if row.peak_process_mib is not None else "",
-            f"{row.days:,.2f}" if row.days is not None else "",
-        ]
+        cells = row.cells()
+        if row.detail:
+            cells[1] = f"{row.outcome}: {row.detail}"
         lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
     return "\n".join(lines)
 
@@ -108,23 +114,24 @@ def as_markdown(rows: Sequence[PresetReport]) -> str:
 def _preset(connection: Connection, name: str, measured: Sequence[Measured], corpus_rows: int) -> PresetReport:
     own = [m for m in measured if m.cell.name == name]
     bad = next((m.result for m in own if m.result.outcome != "ok"), None)
-    rates = {m.cell.replicate: _rate(m) for m in own if m.result.outcome == "ok"}
+    good = {m.cell.replicate: m for m in own if m.result.outcome == "ok"}
     baseline = {m.cell.replicate: m for m in measured if m.cell.name == BASELINE and m.result.outcome == "ok"}
-    paired = sorted(set(rates) & set(baseline))
-    first = min((m for m in own if m.result.outcome == "ok"), key=lambda m: m.cell.replicate, default=None)
-    reference = baseline.get(1)
-    rate = estimate(list(rates.values())) if rates and bad is None else None
+    rate = speedup = same = None
+    if good and bad is None:
+        rate = estimate([_rate(m) for m in good.values()])
+    if good and name != BASELINE:
+        paired = sorted(set(good) & set(baseline))
+        if paired and bad is None:
+            speedup = paired_ratio([_rate(good[r]) for r in paired], [_rate(baseline[r]) for r in paired])
+        if 1 in baseline:
+            same = agreement(connection, good[min(good)].cell.key, baseline[1].cell.key)
     return PresetReport(
         preset=name,
         outcome=bad.outcome if bad else "ok",
         detail=bad.detail if bad else "",
         rate=rate,
-        speedup=paired_ratio([rates[r] for r in paired], [_rate(baseline[r]) for r in paired])
-        if paired and bad is None and name != BASELINE
-        else None,
-        same_as_baseline=agreement(connection, first.cell.key, reference.cell.key)
-        if first and reference and name != BASELINE
-        else None,
+        speedup=speedup,
+        same_as_baseline=same,
         peak_process_mib=max((m.result.peak_process_bytes or 0) for m in own) // 2**20 if rate else None,
         days=corpus_rows / rate.median / 86400 if rate else None,
         settings=own[0].cell.settings["preset"],

@@ -55,6 +55,7 @@ def plan(connection: Connection, sweep: Sweep, summarizer: SummarizerSettings) -
             "Lower `sample`, or load more."
         )
     sample, warm_up = ids[: sweep.sample], ids[sweep.sample :]
+    versions = {library: version(library) for library in _LIBRARIES}
     cells = []
     for replicate in range(1, sweep.replicates + 1):
         for name, preset in sweep.all_presets().items():
@@ -64,7 +65,7 @@ def plan(connection: Connection, sweep: Sweep, summarizer: SummarizerSettings) -
                 "summarizer": summarizer.model_dump(),
                 "warm_up": sweep.warm_up,
                 "memory_limit_mib": sweep.memory_limit_mib,
-                "versions": {library: version(library) for library in _LIBRARIES},
+                "versions": versions,
             }
             identity = json.dumps([settings, taken, replicate, platform.node()], sort_keys=True)
             key = hashlib.sha256(identity.encode()).hexdigest()[:16]
