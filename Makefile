@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test ui check
+.PHONY: demo test ui check prove-gate prove-projection
 
 demo: .venv/installed
 	$(BIN)/sum-assets demo
@@ -12,6 +12,14 @@ ui: .venv/installed
 test: .venv/installed
 	# One thread: threads that spin while they wait for each other are slow beside a busy server.
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+# A quarter of an hour: engines that are wrong, and some that are right, through the quality gate.
+prove-gate: .venv/installed
+	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/wrong_engines.py
+
+# Forty minutes: projections, and what was projected really run.
+prove-projection: .venv/installed
+	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/prove_projection.py
 
 check: .venv/installed
 	$(BIN)/ruff check .

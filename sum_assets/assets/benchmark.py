@@ -4,12 +4,15 @@ from typing import cast
 
 import dagster as dg
 import yaml
+from psycopg import Connection
 from pydantic import Field
 
-from sum_assets.assets.id_ranges import failing_clearly
-from sum_assets.benchmark.report import PresetReport, as_markdown, report, run_configuration
-from sum_assets.benchmark.run import Measured, registered_sweep, run_sweep
-from sum_assets.corpus.results import count_source
+from sum_assets.assets.id_ranges import failing_clearly, id_ranges
+from sum_assets.benchmark.plots import as_markdown_image, figures
+from sum_assets.benchmark.projection import Corpus
+from sum_assets.benchmark.render import markdown_table, sections
+from sum_assets.benchmark.report import PresetReport, corpus_of, report
+from sum_assets.benchmark.run import Measured, measured_so_far, registered_sweep, run_sweep
 from sum_assets.errors import UserError
 from sum_assets.resources import PostgresResource
 
@@ -34,7 +37,7 @@ def benchmark(
         for key in {"gpu", "summarizer"} & set(cast(dict[str, object], context.run.run_config.get("resources") or {})):
             raise UserError(f"A preset takes its settings from the sweep alone. Take {key!r} out of the configuration.")
 
-        def tell(measured: Measured, new: bool) -> None:
+        def tell(measured: Measured, new: bool, total: int) -> None:
             result = measured.result
             said = f"{result.abstracts} abstracts in {result.seconds:.1f} s" if result.seconds else result.detail
             source = "" if new else " (measured before)"
@@ -42,41 +45,49 @@ def benchmark(
 
         sweep, summarizer = registered_sweep(connection)
         keys = context.partition_keys
-        measured = run_sweep(connection, sweep, summarizer, keys, force=config.force, on_cell=tell)
-        rows = count_source(connection)
-        for row in report(connection, measured, rows):
-            if row.preset in keys:
-                context.add_asset_metadata(_metadata(row, rows), partition_key=row.preset)
+        measured = run_sweep(connection, sweep, summarizer, keys, alone=True, force=config.force, on_cell=tell)
+        found = report(connection, measured, _corpus(context, connection))
+        for preset in found.presets:
+            if preset.preset in keys:
+                context.add_asset_metadata(_metadata(preset), partition_key=preset.preset)
     return dg.MaterializeResult()
 
 
-def _metadata(row: PresetReport, corpus_rows: int) -> dict[str, dg.MetadataValue]:
-    plain = row.as_json()
-    names = ("abstracts_per_second", "speedup", "speedup_low", "speedup_high", "same_as_baseline")
-    numbers = {name: plain[name] for name in names} | {"days_for_this_corpus": row.days}
+def _corpus(context: dg.AssetExecutionContext, connection: Connection) -> Corpus:
+    return corpus_of(connection, len(context.instance.get_dynamic_partitions(id_ranges.name or "")))
+
+
+def _metadata(preset: PresetReport) -> dict[str, dg.MetadataValue]:
+    """Return what the asset's plots compare, and what a reader wants of one preset."""
+    plain = preset.as_json()
+    names = ("abstracts_per_second", "speedup", "speedup_low", "speedup_high", "days", "peak_mib", "device_watts")
+    numbers = {name: plain[name] for name in names}
+    if preset.quality:
+        numbers |= {"same": preset.quality.same, "opening_rouge_l": preset.quality.opening_rouge_l}
     return {
-        "sentence": dg.MetadataValue.text(row.sentence(corpus_rows)),
-        "outcome": dg.MetadataValue.text(row.outcome),
+        "sentence": dg.MetadataValue.text(preset.sentence()),
+        "outcome": dg.MetadataValue.text(preset.outcome),
+        **({"gate": dg.MetadataValue.text(str(preset.gate))} if preset.gate else {}),
         **{k: dg.MetadataValue.float(float(f"{v:.4g}")) for k, v in numbers.items() if v is not None},
-        "settings": dg.MetadataValue.json(row.settings),
+        "settings": dg.MetadataValue.json(preset.settings),
+        "json": dg.MetadataValue.json(plain),
     }
 
 
 @dg.asset(deps=[benchmark], group_name="benchmark", kinds={"python"}, code_version="1")
 def benchmark_report(context: dg.AssetExecutionContext, postgres: PostgresResource) -> dg.MaterializeResult[None]:
-    """All results of the registered sweep side by side, and the run configuration of the fastest."""
+    """All results of the registered sweep side by side, and the run configuration of the winner."""
     with failing_clearly(context), postgres.connection() as connection:
-        sweep, summarizer = registered_sweep(connection)
-        measured = run_sweep(connection, sweep, summarizer, measure=False)
-        if not measured:
-            raise UserError("Nothing of the registered sweep is measured yet. Materialize `benchmark`.")
-        corpus_rows = count_source(connection)
-        rows = report(connection, measured, corpus_rows)
+        measured = measured_so_far(connection, *registered_sweep(connection))
+        found = report(connection, measured, _corpus(context, connection))
+        tables = {name: f"{markdown_table(s)}\n\n{s.note}" for name, s in sections(found).items()}
+        plots = {f"plot_{name}": as_markdown_image(figure) for name, figure in figures(found).items()}
         return dg.MaterializeResult(
             metadata={
-                "fastest": rows[0].sentence(corpus_rows),
-                "results": dg.MetadataValue.md(as_markdown(rows)),
-                "run_configuration": dg.MetadataValue.md(f"```yaml\n{yaml.safe_dump(run_configuration(rows[0]))}```"),
-                "json": dg.MetadataValue.json([row.as_json() for row in rows]),
+                "winner": found.sentence,
+                "run_configuration": dg.MetadataValue.md(f"```yaml\n{yaml.safe_dump(found.run_configuration())}```"),
+                **{name: dg.MetadataValue.md(text) for name, text in (tables | plots).items()},
+                "measured_on": dg.MetadataValue.md("\n".join(f"- {k}: {v}" for k, v in found.facts.items())),
+                "json": dg.MetadataValue.json([preset.as_json() for preset in found.presets]),
             }
         )

@@ -7,13 +7,16 @@ kills it or hangs it tells the parent by signal and time.
 import json
 import resource
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from sum_assets.benchmark.device_meter import DeviceMeter
 from sum_assets.benchmark.sweep import Preset
 from sum_assets.corpus.database import connect
-from sum_assets.corpus.measurements import SummaryWriter
+from sum_assets.corpus.measurements import BenchmarkRow, SummaryWriter
 from sum_assets.corpus.results import read_abstracts
 from sum_assets.errors import UnsupportedError, UserError
 from sum_assets.pipeline import peak_process_bytes
@@ -46,64 +49,107 @@ class Task:
     summarizer: dict[str, Any]
     ids: list[int]
     warm_up: list[int]
-    memory_limit_mib: int | None
+    pad_to_limit: bool = False
 
 
 @dataclass(frozen=True)
 class CellResult:
-    """What a cell found: times in seconds, sizes in bytes. Without `ok`, only the outcome and its sentence count."""
+    """What a cell found: times in seconds, sizes in bytes. Without `ok`, only the outcome and its sentence count.
+
+    `phases` are those of `sum_assets.summarizer.phases`, with `load_model` and `warm_up` outside of `seconds`.
+    `batches` has, of each list that the engine yielded, its rows, the tokens of its longest input, and the
+    seconds of the generate phase. What the driver does not tell of the device is None.
+    """
 
     outcome: Outcome
     detail: str = ""
     abstracts: int = 0
     seconds: float | None = None
     phases: dict[str, float] = field(default_factory=dict)
+    batches: list[tuple[int, int, float]] = field(default_factory=list)
     output_tokens: int = 0
     peak_process_bytes: int | None = None
+    peak_address_bytes: int | None = None
+    resolved: dict[str, Any] = field(default_factory=dict)
+    device_name: str = ""
     peak_device_bytes: int | None = None
+    device_watts: float | None = None
+    device_utilization: float | None = None
 
 
 def measure(task: Task) -> CellResult:
     """Load, warm up, then time the sample from the first read to the last commit."""
     preset = Preset.model_validate(task.preset)
-    if task.memory_limit_mib is not None:
-        limit = task.memory_limit_mib * 2**20
+    if preset.memory_limit_mib is not None:
+        limit = preset.memory_limit_mib * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    loading = Phases()
-    with loading("load_model"):
+    before = Phases()
+    with before("load_model"):
         resolved = resolve_settings(preset, SummarizerSettings.model_validate(task.summarizer))
         if preset.threads:
             import torch
 
             torch.set_num_threads(preset.threads)
-        engine = open_summarizer(resolved, pad_to_limit=preset.naive)
+        engine = open_summarizer(resolved, pad_to_limit=preset.naive or task.pad_to_limit)
     with connect() as connection:
         writer = SummaryWriter(task.cell, one_by_one=preset.naive)
-        warm_up = [Abstract(r.abstract_id, r.abstract or "") for r in read_abstracts(connection, task.warm_up)]
-        if warm_up:
-            for _ in engine.summarize(warm_up, Phases()):
-                pass
-        phases = Phases()
-        done = tokens = 0
-        for ids in _windows(task.ids, 1 if preset.naive else len(task.ids)):
-            with phases("read"):
-                rows = read_abstracts(connection, ids)
-            for results in engine.summarize([Abstract(r.abstract_id, r.abstract or "") for r in rows], phases):
-                rejected = next((r for r in results if isinstance(r, Rejection)), None)
-                if rejected:
-                    outcome: Outcome = "out_of_memory" if rejected.reason == "out_of_memory" else "failed"
-                    return CellResult(outcome, f"{rejected.reason}: {rejected.detail}")
-                summaries = [r for r in results if isinstance(r, Summary)]
-                with phases("write"):
-                    writer.write(connection, [(s.abstract_id, s.text) for s in summaries])
-                done += len(summaries)
-                tokens += sum(s.output_tokens for s in summaries)
-        seconds, spent = phases.total(), phases.seconds()
+        warming = time.perf_counter()
+        warm_up = read_abstracts(connection, task.warm_up)
+        for _ in engine.summarize([Abstract(r.abstract_id, r.abstract or "") for r in warm_up], Phases()):
+            pass
+        warmed = time.perf_counter() - warming
+        batches: list[tuple[int, int, float]] = []
+        tokens, generated = 0, 0.0
+        with DeviceMeter(resolved.device) as meter:
+            phases = Phases()
+            for ids in _windows(task.ids, 1 if preset.naive else len(task.ids)):
+                with phases("read"):
+                    rows = read_abstracts(connection, ids)
+                for results in engine.summarize([Abstract(r.abstract_id, r.abstract or "") for r in rows], phases):
+                    written = [_row(result) for result in results]
+                    with phases("write"):
+                        writer.write(connection, written)
+                    until = phases.seconds()["generate"]
+                    batches.append((len(written), max(row.input_tokens for row in written), until - generated))
+                    tokens, generated = tokens + sum(row.output_tokens for row in written), until
+            seconds, spent = phases.total(), phases.seconds()
     state = engine.state()
     if state.out_of_memory:
         return CellResult("out_of_memory", f"batch_size {preset.batch_size} does not fit; {state.batch_size} does")
-    spent["load_model"] = loading.seconds()["load_model"]
-    return CellResult("ok", "", done, seconds, spent, tokens, peak_process_bytes(), state.peak_device_bytes)
+    return CellResult(
+        outcome="ok",
+        abstracts=sum(rows for rows, _, _ in batches),
+        seconds=seconds,
+        phases=spent | {"load_model": before.seconds()["load_model"], "warm_up": warmed},
+        batches=batches,
+        output_tokens=tokens,
+        peak_process_bytes=peak_process_bytes(),
+        peak_address_bytes=_peak_address_bytes(),
+        resolved=resolved.all_settings(),
+        device_name=state.device_name,
+        peak_device_bytes=state.peak_device_bytes,
+        device_watts=meter.watts,
+        device_utilization=meter.utilization,
+    )
+
+
+def _row(result: Summary | Rejection) -> BenchmarkRow:
+    """Return what to keep of a result. Raises MemoryError where a single abstract does not fit."""
+    if isinstance(result, Summary):
+        return BenchmarkRow(
+            result.abstract_id, result.text, result.input_tokens, result.output_tokens, result.finish_reason
+        )
+    if result.reason == "out_of_memory":
+        raise MemoryError(f"a single abstract does not fit: {result.detail}")
+    return BenchmarkRow(result.abstract_id, "", 0, 0, "stop")
+
+
+def _peak_address_bytes() -> int | None:
+    """Return the largest address space of this process, which is what a memory limit counts; Linux tells."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmPeak"))
 
 
 def _windows(ids: list[int], size: int) -> Iterator[list[int]]:

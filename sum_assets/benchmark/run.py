@@ -14,8 +14,8 @@ from typing import Any
 from psycopg import Connection
 
 from sum_assets.benchmark.cell import CellResult, Task
-from sum_assets.benchmark.sweep import Preset, Sweep
-from sum_assets.corpus.measurements import draw_sample, forget_summaries, load_results, store_result, stored_sweep
+from sum_assets.benchmark.sweep import BASELINE, REFERENCE, Preset, Sweep
+from sum_assets.corpus.measurements import draw_sample, forget_summaries, result_rows, store_result, stored_sweep
 from sum_assets.errors import UserError
 from sum_assets.summarizer import SummarizerSettings
 
@@ -24,7 +24,10 @@ _LIBRARIES = ("sum-assets", "torch", "transformers", "bitsandbytes")
 
 @dataclass(frozen=True)
 class Cell:
-    """One replicate of one preset; `key` is a hash of all that makes a measurement the same."""
+    """One replicate of one preset; `key` is a hash of all that makes a measurement the same.
+
+    `beside` names the preset for which the baseline was measured once more, in turn with it alone.
+    """
 
     key: str
     name: str
@@ -32,6 +35,7 @@ class Cell:
     replicate: int
     settings: dict[str, Any]
     ids: list[int]
+    beside: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,20 +60,28 @@ def plan(connection: Connection, sweep: Sweep, summarizer: SummarizerSettings) -
         )
     sample, warm_up = ids[: sweep.sample], ids[sweep.sample :]
     versions = {library: version(library) for library in _LIBRARIES}
+
+    def cell(name: str, replicate: int, beside: str | None = None) -> Cell:
+        preset = presets[name]
+        taken = sample[: sweep.baseline_sample] if preset.naive else sample
+        settings = {
+            "preset": preset.model_dump(),
+            "summarizer": summarizer.model_dump(),
+            "warm_up": sweep.warm_up,
+            "versions": versions,
+            "beside": beside,
+        }
+        identity = json.dumps([settings, taken, replicate, platform.node()], sort_keys=True)
+        key = hashlib.sha256(identity.encode()).hexdigest()[:16]
+        return Cell(key, name, preset, replicate, settings, taken, beside)
+
+    presets = sweep.all_presets()
     cells = []
     for replicate in range(1, sweep.replicates + 1):
-        for name, preset in sweep.all_presets().items():
-            taken = sample[: sweep.baseline_sample] if preset.naive else sample
-            settings = {
-                "preset": preset.model_dump(),
-                "summarizer": summarizer.model_dump(),
-                "warm_up": sweep.warm_up,
-                "memory_limit_mib": sweep.memory_limit_mib,
-                "versions": versions,
-            }
-            identity = json.dumps([settings, taken, replicate, platform.node()], sort_keys=True)
-            key = hashlib.sha256(identity.encode()).hexdigest()[:16]
-            cells.append(Cell(key, name, preset, replicate, settings, taken))
+        for name in presets:
+            if name != BASELINE:
+                cells.append(cell(BASELINE, replicate, beside=name))
+            cells.append(cell(name, replicate))
     return cells, warm_up
 
 
@@ -85,15 +97,17 @@ def run_sweep(
     summarizer: SummarizerSettings,
     presets: Sequence[str] = (),
     *,
+    alone: bool = False,
     force: bool = False,
-    measure: bool = True,
-    on_cell: Callable[[Measured, bool], None] = lambda _, __: None,
+    on_cell: Callable[[Measured, bool, int], None] = lambda _, __, ___: None,
 ) -> list[Measured]:
-    """Measure what is not measured yet, and return all results.
+    """Measure what is not measured yet, and return the results of all that was asked for.
 
-    `presets` are taken alone, with the baseline; none means all. `force` measures all again; without `measure`
-    only the results there are come back. A sweep that was killed goes on where it stopped. `on_cell` hears of
-    every result, and whether it is new. Raises UserError for a preset that the sweep does not have.
+    `presets` are taken in turn with the baseline; none means all. With `alone`, each has a baseline of its own
+    beside it, in the same minutes. Full precision is measured at least once, to
+    hold the texts against. `force` measures all again. A sweep that was killed goes on where it stopped.
+    `on_cell` hears of every result, whether it is new, and how many there will be. Raises UserError for a
+    preset that the sweep does not have.
     """
     unknown = set(presets) - set(sweep.all_presets())
     if unknown:
@@ -101,20 +115,38 @@ def run_sweep(
             f"The sweep has no preset {', '.join(sorted(unknown))}. It has: {', '.join(sweep.all_presets())}."
         )
     cells, warm_up = plan(connection, sweep, summarizer)
-    chosen = [c for c in cells if not presets or c.name in presets or c.preset.naive]
-    known = {} if force else load_results(connection, [c.key for c in chosen])
+    wanted = set(presets or sweep.all_presets()) | (set() if alone else {BASELINE})
+    known = {} if force else _results(connection, [c.key for c in cells])
+    unmeasured = {(c.name, c.replicate) for c in cells if not c.beside and c.key not in known}
+
+    def takes(cell: Cell) -> bool:
+        if cell.beside:
+            # Beside what was measured earlier, a baseline of now would be no pair.
+            paired = cell.key in known or (cell.beside, cell.replicate) in unmeasured
+            return alone and cell.beside in wanted and paired
+        return cell.name in wanted or (cell.name, cell.replicate) == (REFERENCE, 1)
+
+    chosen = [cell for cell in cells if takes(cell)]
     measured = []
     for cell in chosen:
-        if cell.key in known:
-            row = known[cell.key]
-            result = CellResult(**{name: row[name] for name in CellResult.__dataclass_fields__})
-        elif measure:
-            result = _measure(connection, cell, warm_up, sweep, summarizer)
-        else:
-            continue
+        new = cell.key not in known
+        result = _measure(connection, cell, warm_up, sweep, summarizer) if new else known[cell.key]
         measured.append(Measured(cell, result))
-        on_cell(measured[-1], cell.key not in known)
+        on_cell(measured[-1], new, len(chosen))
     return measured
+
+
+def measured_so_far(connection: Connection, sweep: Sweep, summarizer: SummarizerSettings) -> list[Measured]:
+    """Return all results of a sweep, and measure nothing."""
+    cells, _ = plan(connection, sweep, summarizer)
+    known = _results(connection, [c.key for c in cells])
+    return [Measured(cell, known[cell.key]) for cell in cells if cell.key in known]
+
+
+def _results(connection: Connection, cells: Sequence[str]) -> dict[str, CellResult]:
+    names = CellResult.__dataclass_fields__
+    rows = result_rows(connection, cells)
+    return {row["cell"]: CellResult(**{name: row[name] for name in names}) for row in rows}
 
 
 def _measure(
@@ -122,7 +154,7 @@ def _measure(
 ) -> CellResult:
     forget_summaries(connection, cell.key)
     preset, settings = cell.preset.model_dump(), summarizer.model_dump()
-    result = run_cell(Task(cell.key, preset, settings, cell.ids, warm_up, sweep.memory_limit_mib), sweep.time_limit)
+    result = run_cell(Task(cell.key, preset, settings, cell.ids, warm_up), sweep.time_limit)
     found = {
         "cell": cell.key,
         "preset": cell.name,

@@ -12,11 +12,13 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A median and its 95 % interval."""
+    """A median with its 95 % interval, and the 5th and 95th percentile of the values."""
 
     median: float
     low: float
     high: float
+    p5: float
+    p95: float
 
     @property
     def undecided(self) -> bool:
@@ -32,16 +34,39 @@ def estimate(values: Sequence[float]) -> Estimate:
     section 4. A single value has no interval: 0 to infinity.
     """
     logs = np.log(np.asarray(values, dtype=float))
-    median, count = float(np.exp(np.median(logs))), len(logs)
+    median, count = float(np.median(values)), len(logs)
+    p5, p95 = (float(p) for p in np.percentile(values, [5, 95]))
     if count < 2:
-        return Estimate(median, 0.0, math.inf)
+        return Estimate(median, 0.0, math.inf, p5, p95)
     means = np.random.default_rng(0).choice(logs, (RESAMPLES, count)).mean(axis=1)
     centre = logs.mean()
     expand = stats.t.ppf(0.975, count - 1) / stats.norm.ppf(0.975) * math.sqrt(count / (count - 1))
     low, high = np.exp(centre + (np.percentile(means, [2.5, 97.5]) - centre) * expand)
-    return Estimate(median, float(low), float(high))
+    return Estimate(median, float(low), float(high), p5, p95)
 
 
 def paired_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:
     """Return the ratio of two rates measured in the same replicates."""
     return estimate([a / b for a, b in zip(numerators, denominators, strict=True)])
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """How far a run is from the next: standard deviation of the logarithm of a rate, and what it rests on."""
+
+    deviation: float
+    freedom: int
+
+
+def pooled_noise(groups: Sequence[Sequence[float]]) -> Noise | None:
+    """Return the run-to-run noise of rates, each group one preset's replicates; None without a repeated one.
+
+    Few replicates of one preset say little of their spread; those of all presets, on one machine in one sweep,
+    say more.
+    """
+    logs = [np.log(np.asarray(group, dtype=float)) for group in groups]
+    freedom = sum(len(group) - 1 for group in logs if len(group))
+    if freedom < 1:
+        return None
+    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in logs if len(group))
+    return Noise(math.sqrt(squares / freedom), freedom)

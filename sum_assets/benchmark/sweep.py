@@ -11,6 +11,7 @@ from sum_assets.errors import UserError
 from sum_assets.summarizer import GpuSettings
 
 BASELINE = "baseline"
+REFERENCE = "reference"
 
 
 class Preset(GpuSettings):
@@ -21,6 +22,9 @@ class Preset(GpuSettings):
     threads: int | None = Field(default=None, ge=1, description="CPU threads of torch; none leaves torch's choice.")
     naive: bool = Field(
         default=False, description="One at a time, padded to the input limit, one INSERT and COMMIT each."
+    )
+    memory_limit_mib: int | None = Field(
+        default=None, ge=1, description="Address space of its process: what it is to fit into on a CPU."
     )
 
 
@@ -49,7 +53,11 @@ class Grid(BaseModel):
 
 
 class Sweep(BaseModel):
-    """What to measure, and how. The baseline is always part of it."""
+    """What to measure, and how.
+
+    Two presets are always part of it: `baseline`, the naive loop, and `reference`, full precision, whose texts
+    all others are held against. A sweep may name either itself, to choose its device or batch size.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -58,16 +66,30 @@ class Sweep(BaseModel):
     warm_up: int = Field(default=2, ge=0, description="Other abstracts, summarized before the clock starts.")
     replicates: int = Field(default=3, ge=1, description="Times that each preset is measured, all in turn.")
     time_limit: float = Field(default=1800, gt=0, description="Seconds for one replicate, loading included.")
-    memory_limit_mib: int | None = Field(default=None, ge=1, description="Address space of a cell's process.")
     presets: dict[str, Preset] = {}
     grid: Grid | None = None
 
+    @field_validator("presets")
+    @classmethod
+    def _roles(cls, presets: dict[str, Preset]) -> dict[str, Preset]:
+        for name, preset in presets.items():
+            if preset.naive != (name == BASELINE):
+                raise ValueError("baseline, and it alone, is naive")
+        reference = presets.get(REFERENCE)
+        if reference and (reference.precision, reference.quantization) != ("float32", "none"):
+            raise ValueError("reference is full precision: float32, without quantization")
+        return presets
+
     def all_presets(self) -> dict[str, Preset]:
-        """Return baseline, named presets and those of the grid, which are named by what they set.
+        """Return baseline, reference, named presets and those of the grid, which are named by what they set.
 
         Raises ValueError where a combination of the grid is no preset.
         """
-        found = {BASELINE: Preset(precision="float32", batch_size=1, attention="eager", naive=True), **self.presets}
+        found = {
+            BASELINE: Preset(precision="float32", batch_size=1, attention="eager", naive=True),
+            REFERENCE: Preset(precision="float32", batch_size=16),
+            **self.presets,
+        }
         for settings in self.grid.combinations() if self.grid else []:
             name = "-".join(str(value).replace(":", "") for value in settings.values())
             try:

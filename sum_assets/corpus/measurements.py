@@ -1,11 +1,11 @@
 """Draws the benchmark's sample, and keeps its results."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from psycopg import Connection
-from psycopg.rows import dict_row
+from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Json, Jsonb
 
 from sum_assets.corpus.sql import statement
@@ -22,27 +22,49 @@ def draw_sample(connection: Connection, rows: int) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True)
+class BenchmarkRow:
+    """One row for `benchmark_summary`; an empty text is one that the model did not write."""
+
+    abstract_id: int
+    summary: str
+    input_tokens: int
+    output_tokens: int
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a cell wrote for one abstract, and from what; `title` is None where none is known."""
+
+    abstract_id: int
+    summary: str
+    capped: bool
+    input_tokens: int
+    abstract: str
+    title: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class SummaryWriter:
     """Writes what a cell generates, as a run would, or one INSERT and COMMIT each."""
 
     cell: str
     one_by_one: bool
 
-    def write(self, connection: Connection, summaries: Sequence[tuple[int, str]]) -> None:
-        """Commit summaries given as (ID, text)."""
+    def write(self, connection: Connection, summaries: Sequence[BenchmarkRow]) -> None:
+        """Commit what finished together."""
+        rows = [(self.cell, *astuple(summary)) for summary in summaries]
         if self.one_by_one:
-            for abstract_id, text in summaries:
-                connection.execute(
-                    "INSERT INTO sum_assets.benchmark_summary VALUES (%s, %s, %s)", [self.cell, abstract_id, text]
-                )
+            for row in rows:
+                connection.execute("INSERT INTO sum_assets.benchmark_summary VALUES (%s, %s, %s, %s, %s, %s)", row)
             return
         with (
             connection.transaction(),
             connection.cursor() as cursor,
             cursor.copy("COPY sum_assets.benchmark_summary FROM STDIN") as copy,
         ):
-            for abstract_id, text in summaries:
-                copy.write_row((self.cell, abstract_id, text))
+            for row in rows:
+                copy.write_row(row)
 
 
 def forget_summaries(connection: Connection, cell: str) -> None:
@@ -54,21 +76,21 @@ def store_result(connection: Connection, row: dict[str, Any]) -> None:
     """Keep a result, in place of an earlier one of the same cell."""
     with connection.transaction():
         connection.execute("DELETE FROM sum_assets.benchmark_result WHERE cell = %s", [row["cell"]])
-        wrapped = {k: Jsonb(v) if isinstance(v, dict) else v for k, v in row.items()}
+        wrapped = {k: Jsonb(v) if isinstance(v, dict | list) else v for k, v in row.items()}
         connection.execute(statement("benchmark_insert"), wrapped)
 
 
-def load_results(connection: Connection, cells: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return the results there are of these cells."""
+def result_rows(connection: Connection, cells: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the results there are of these cells, as rows."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute("SELECT * FROM sum_assets.benchmark_result WHERE cell = ANY (%s)", [list(cells)])
-        return {row["cell"]: row for row in rows}
+        query = "SELECT * FROM sum_assets.benchmark_result WHERE cell = ANY (%s)"
+        return cursor.execute(query, [list(cells)]).fetchall()
 
 
-def agreement(connection: Connection, cell: str, reference: str) -> float | None:
-    """Return the share of abstracts for which two cells wrote the same text; None where they share none."""
-    both, alike = connection.execute(statement("benchmark_agreement"), [cell, reference]).fetchone() or (0, 0)
-    return alike / both if both else None
+def summaries_of(connection: Connection, cell: str) -> dict[int, Written]:
+    """Return what a cell wrote, by ID."""
+    with connection.cursor(row_factory=class_row(Written)) as cursor:
+        return {row.abstract_id: row for row in cursor.execute(statement("benchmark_summaries"), [cell])}
 
 
 def store_sweep(connection: Connection, sweep: dict[str, Any], summarizer: dict[str, Any]) -> None:

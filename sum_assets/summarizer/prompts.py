@@ -58,6 +58,8 @@ class PromptEncoder:
 
     def encode(self, abstracts: Sequence[tuple[int, str]]) -> list[Encoded]:
         """Encode (ID, text) pairs. No input is longer than the limit, in tokens."""
+        if not abstracts:
+            return []  # tokenizers raise IndexError
         contents = self._plain([self._before + text for _, text in abstracts])
         return [
             Encoded(abstract_id, self._head + ids[: self._room] + self._tail, len(ids) > self._room)

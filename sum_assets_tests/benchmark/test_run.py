@@ -6,19 +6,23 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import yaml
 from psycopg import Connection
 
 from sum_assets.benchmark.cell import Task, classify
-from sum_assets.benchmark.report import report
-from sum_assets.benchmark.run import Measured, run_cell, run_sweep
+from sum_assets.benchmark.report import corpus_of, report
+from sum_assets.benchmark.run import Measured, measured_so_far, run_cell, run_sweep
 from sum_assets.benchmark.sweep import Preset, Sweep
 from sum_assets.errors import UnsupportedError, UserError
 from sum_assets.summarizer import SummarizerSettings
 from sum_assets_tests.tiny_models import sentence
+
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -46,39 +50,43 @@ def sweep(**changes: object) -> Sweep:
 def test_presets_are_measured_in_turn_and_once(corpus: Connection, summarizer: SummarizerSettings) -> None:
     heard: list[tuple[str, int, bool]] = []
 
-    def hear(measured: Measured, new: bool) -> None:
+    def hear(measured: Measured, new: bool, total: int) -> None:
+        assert total == 8
         heard.append((measured.cell.name, measured.cell.replicate, new))
 
     presets = {"fast": {"batch_size": 8, "precision": "float32"}, "nowhere": {"device": "cuda:99"}}
     measured = run_sweep(corpus, sweep(presets=presets), summarizer, on_cell=hear)
-    names = ["baseline", "fast", "nowhere"]
+    names = ["baseline", "reference", "fast", "nowhere"]
     assert heard == [(name, replicate, True) for replicate in (1, 2) for name in names]
-    rows = {row.preset: row for row in report(corpus, measured, 1000)}
+    found = report(corpus, measured, corpus_of(corpus, ranges=0))
+    rows = {row.preset: row for row in found.presets}
     assert list(rows)[-1] == "nowhere"
     assert (rows["nowhere"].outcome, rows["nowhere"].rate) == ("unsupported", None)
     assert "torch sees" in rows["nowhere"].detail
     fast = rows["fast"]
     assert fast.speedup is not None
     assert fast.speedup.median > 1
-    assert fast.same_as_baseline == 1.0, "float32 writes the same in any batch"
-    assert fast.days is not None
+    assert fast.quality is not None
+    assert (fast.quality.same, fast.quality.abstracts) == (1.0, 16), "float32 writes the same in any batch"
+    assert all(row.recommendable == (row.outcome == "ok") for row in rows.values())
+    assert fast.projection is not None
+    assert fast.projection.rows == 40
+    assert found.winner in (fast, rows["reference"])
     assert all(m.result.abstracts == (4 if m.cell.name == "baseline" else 16) for m in measured if m.result.seconds)
     assert all(sum(m.result.phases.values()) > 0 for m in measured if m.result.seconds)
     again = run_sweep(corpus, sweep(presets=presets), summarizer, on_cell=hear)
-    assert [new for _, _, new in heard[6:]] == [False] * 6
+    assert [new for _, _, new in heard[8:]] == [False] * 8
     assert [m.result for m in again] == [m.result for m in measured]
     json.dumps([row.as_json() for row in rows.values()])
 
 
 def test_a_killed_sweep_ends_with_each_cell_once(
-    corpus: Connection, summarizer: SummarizerSettings, tmp_path: Path
+    corpus: Connection, summarizer: SummarizerSettings, run: Run, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
-    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep().model_dump(exclude_none=True)))
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep(replicates=1).model_dump(exclude_none=True)))
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(summarizer.model_dump()))
-    cli = [sys.executable, "-m", "sum_assets.cli"]
-    register = [*cli, "sweep", str(tmp_path / "sweep.yaml"), "--config", str(tmp_path / "model.yaml")]
-    subprocess.run(register, check=True)
-    command = [*cli, "benchmark", "--json"]
+    assert run("sweep", tmp_path / "sweep.yaml", "--config", tmp_path / "model.yaml")[0] == 0
+    command = [sys.executable, "-m", "sum_assets.cli", "benchmark", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     results = "SELECT cell, created_at FROM sum_assets.benchmark_result"
     deadline = time.monotonic() + 120
@@ -89,22 +97,57 @@ def test_a_killed_sweep_ends_with_each_cell_once(
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert {row["preset"] for row in json.loads(ended.stdout)} == {"baseline", "fast"}
+    assert {row["preset"] for row in json.loads(ended.stdout)} == {"baseline", "reference", "fast"}
     after = corpus.execute(results.encode()).fetchall()
-    assert len(after) == len({cell for cell, _ in after}) == 4
+    assert len(after) == len({cell for cell, _ in after}) == 3
     assert set(before) <= set(after), "what was measured is not measured again"
+
+    code, out, _ = run("report", "--format", "json", "--rows", 3_680_000)
+    assert (code, {row["rows"] for row in json.loads(out)}) == (0, {3_680_000})
+    assert "x the baseline" in run("report")[1]
+    assert run("report", "fast", "baseline", "--output", tmp_path / "report.html")[0] == 0
+    assert "What differs" in (tmp_path / "report.html").read_text()
+    assert "Say which: --format html" in run("report", "-o", "report.txt")[2]
+    assert "slow is not measured. There is:" in run("report", "slow")[2]
+    assert "The sweep has no preset slow" in run("largest-batch", "slow")[2]
+
+
+def test_a_preset_measured_alone_has_a_baseline_beside_it(corpus: Connection, summarizer: SummarizerSettings) -> None:
+    presets = {"fast": {"batch_size": 8, "precision": "float32"}, "slow": {"batch_size": 1, "precision": "float32"}}
+    plan = sweep(presets=presets, replicates=1)
+
+    def run(*names: str, alone: bool) -> list[tuple[str, str | None, int]]:
+        new: list[tuple[str, str | None, int]] = []
+
+        def hear(m: Measured, is_new: bool, _: int) -> None:
+            if is_new:
+                new.append((m.cell.name, m.cell.beside, m.cell.replicate))
+
+        run_sweep(corpus, plan, summarizer, names, alone=alone, on_cell=hear)
+        return new
+
+    assert run("fast", alone=True) == [("reference", None, 1), ("baseline", "fast", 1), ("fast", None, 1)]
+    assert run("fast", alone=True) == []
+    assert run("slow", alone=False) == [("baseline", None, 1), ("slow", None, 1)]
+    assert run("slow", alone=True) == [], "beside what was measured earlier, a baseline of now is no pair"
+    found = report(corpus, measured_so_far(corpus, plan, summarizer), corpus_of(corpus, ranges=4))
+    speedups = {p.preset: p.speedup for p in found.presets}
+    assert speedups["fast"]
+    assert speedups["slow"]
+    assert found.corpus.runs == 4
 
 
 def test_outcomes_are_told_apart(corpus: Connection, summarizer: SummarizerSettings, t5: Path) -> None:
     long = " ".join(["bale"] * 1500)
     corpus.execute("UPDATE sum_assets.corpus_abstract SET abstract = %s", [long])
-    preset = Preset(device="cpu", precision="float32", attention="eager", batch_size=40)
     wide = summarizer.model_copy(update={"max_input_tokens": 1536, "max_output_tokens": 2})
 
     def run(memory_limit_mib: int | None, time_limit: float, **changes: str) -> tuple[str, str]:
+        preset = Preset(
+            device="cpu", precision="float32", attention="eager", batch_size=40, memory_limit_mib=memory_limit_mib
+        )
         ids = list(range(1, 41))
-        settings = wide.model_dump() | changes
-        result = run_cell(Task("c", preset.model_dump(), settings, ids, [], memory_limit_mib), time_limit)
+        result = run_cell(Task("c", preset.model_dump(), wide.model_dump() | changes, ids, []), time_limit)
         corpus.execute("DELETE FROM sum_assets.benchmark_summary")
         return result.outcome, result.detail
 
@@ -125,7 +168,7 @@ def test_an_exception_is_told_by_type_and_words() -> None:
 
 
 def test_a_request_that_does_not_fit_is_named(corpus: Connection, summarizer: SummarizerSettings) -> None:
-    with pytest.raises(UserError, match=r"no preset slow. It has: baseline, fast"):
+    with pytest.raises(UserError, match=r"no preset slow. It has: baseline, reference, fast"):
         run_sweep(corpus, sweep(), summarizer, ["slow"])
     with pytest.raises(UserError, match=r"The corpus has 40 abstracts; the sweep takes 100 and 2"):
         run_sweep(corpus, sweep(sample=100), summarizer)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sum_assets.benchmark.sweep import BASELINE, read_sweep
+from sum_assets.benchmark.sweep import BASELINE, REFERENCE, read_sweep
 from sum_assets.errors import UserError
 from sum_assets.home import project_file
 
@@ -24,7 +24,14 @@ def test_a_grid_is_every_combination_but_the_excluded(tmp_path: Path) -> None:
         "  exclude: [{precision: float32, batch_size: 8}]\n"
         "  include: [{quantization: int8, threads: 1}]\n"
     )
-    assert list(read_sweep(path).all_presets()) == [BASELINE, "float32-1", "bfloat16-1", "bfloat16-8", "int8-1"]
+    assert list(read_sweep(path).all_presets()) == [
+        BASELINE,
+        REFERENCE,
+        "float32-1",
+        "bfloat16-1",
+        "bfloat16-8",
+        "int8-1",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -39,6 +46,8 @@ def test_a_grid_is_every_combination_but_the_excluded(tmp_path: Path) -> None:
         ("presets:\n  a:\n    precision: fp8\n", "line 3: presets.a.precision"),
         ("\ngrid:\n  axes:\n    colour: [red]\n", "line 3: grid.axes: .*no axis colour"),
         ("\ngrid:\n  axes: {device: [gpu]}\n", "line 2: grid: .*device is auto, cpu"),
+        ("presets:\n  a: {naive: true}\n", "line 1: presets: .*baseline, and it alone, is naive"),
+        ("presets:\n  reference: {precision: bfloat16}\n", "line 1: presets: .*reference is full precision"),
         ("a: [", "is no YAML"),
     ],
 )

@@ -1,0 +1,110 @@
+"""Finds the largest batch that fits: predicted from a line through measured memory, confirmed by bisection."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from psycopg import Connection
+
+from sum_assets.benchmark.cell import Task
+from sum_assets.benchmark.run import run_cell
+from sum_assets.benchmark.sweep import Preset
+from sum_assets.corpus.measurements import draw_sample, forget_summaries
+from sum_assets.errors import UserError
+from sum_assets.summarizer import SummarizerSettings, resolve_settings
+
+_CELL = "largest-batch"
+_SMALL = (1, 2, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One batch that was tried, every input at the input limit. `peak_bytes` is None where it does not fit."""
+
+    batch_size: int
+    peak_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LargestBatch:
+    """The largest batch that fits, and what a line through the smallest ones predicted.
+
+    `complete` is false where the corpus has no more abstracts to fill a larger batch.
+    """
+
+    batch_size: int
+    predicted: int
+    limit_bytes: int
+    complete: bool
+
+
+def largest_batch(
+    connection: Connection,
+    preset: Preset,
+    summarizer: SummarizerSettings,
+    time_limit: float,
+    on_probe: Callable[[Probe], None] = lambda _: None,
+) -> LargestBatch:
+    """Try batches in processes of their own, padded to the limit, to the preset's memory or the device's.
+
+    Raises UserError where there is no limit to go to, or a single abstract does not fit, and UnsupportedError
+    where the preset cannot run here.
+    """
+    limit = _limit_bytes(preset, summarizer)
+    ids = draw_sample(connection, 4096)
+
+    def probe(batch_size: int) -> int | None:
+        changed = preset.model_copy(update={"batch_size": batch_size})
+        task = Task(_CELL, changed.model_dump(), summarizer.model_dump(), ids[:batch_size], [], pad_to_limit=True)
+        try:
+            result = run_cell(task, time_limit)
+        finally:
+            forget_summaries(connection, _CELL)
+        if result.outcome not in ("ok", "out_of_memory", "killed"):
+            raise UserError(f"batch_size {batch_size}: {result.outcome}: {result.detail}")
+        peak = result.peak_address_bytes if preset.memory_limit_mib else result.peak_device_bytes
+        on_probe(Probe(batch_size, peak if result.outcome == "ok" else None))
+        return peak if result.outcome == "ok" else None
+
+    return search(probe, limit, len(ids))
+
+
+def search(probe: Callable[[int], int | None], limit: int, most: int) -> LargestBatch:
+    """Return the largest batch up to `most` for which `probe` returns peak bytes, not None.
+
+    Raises UserError where not even one fits.
+    """
+    small: dict[int, int] = {}
+    for size in (s for s in _SMALL if s <= most):
+        if (peak := probe(size)) is None:
+            break
+        small[size] = peak
+    if not small:
+        raise UserError(f"Not even a batch of one fits in {limit / 2**20:,.0f} MiB.")
+    fits, fails = max(small), most + 1
+    if len(small) < len(_SMALL):
+        fails = min(fails, next(s for s in _SMALL if s > fits))
+    slope, base = np.polyfit(list(small), list(small.values()), 1) if len(small) > 1 else (limit, 0)
+    predicted = int(np.clip((limit - base) / slope, 1, most)) if slope > 0 else most
+    step = max(predicted // 8, 1)
+    wanted = predicted
+    while fails - fits > 1:
+        # From the prediction outwards by eighths of it, until what fits and what does not enclose the answer.
+        wanted = wanted if fits < wanted < fails else (fits + fails) // 2
+        if probe(wanted) is None:
+            fails, wanted = wanted, wanted - step
+        else:
+            fits, wanted = wanted, wanted + step
+    return LargestBatch(fits, predicted, limit, fits < most)
+
+
+def _limit_bytes(preset: Preset, summarizer: SummarizerSettings) -> int:
+    if preset.memory_limit_mib:
+        return preset.memory_limit_mib * 2**20
+    device = resolve_settings(preset, summarizer).device
+    if device.memory_bytes is None:
+        raise UserError(
+            f"{device.name} does not tell how much memory a run may take, and to try for more than there is would "
+            "harm all else on the machine. Set it: --memory-limit-mib."
+        )
+    return device.memory_bytes

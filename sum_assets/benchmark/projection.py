@@ -1,0 +1,171 @@
+"""Projects what a corpus takes from what a sample took: seconds by phase, days with their interval, disk."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+from sum_assets.benchmark.cell import CellResult
+from sum_assets.benchmark.statistics import Noise
+from sum_assets.corpus.profile import FRACTIONS, Lengths
+from sum_assets.pipeline import WINDOW
+
+#: Bytes beside the text that an abstract takes in `generated_summary` and `abstract_summary`, indexes included: by
+#: pg_total_relation_size of 20,000 rows, 393. A run takes 56 kB of `event_logs` (the demo, five runs), a log line 1 kB.
+ROW_BYTES = 400
+RUN_BYTES = 60_000
+LOG_LINE_BYTES = 1_000
+LOG_EVERY = 30.0
+_PARTIAL = 256  # points at which each range's lengths are taken
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """What is to be summarized: characters of evenly spaced abstracts, the shortest first, for so many rows.
+
+    `runs` is the number of ID ranges, each a run that loads the model once. `lengths_from` says whence the
+    lengths are known.
+    """
+
+    rows: int
+    characters: NDArray[np.float64]
+    runs: int
+    lengths_from: str
+
+    def scaled(self, rows: int) -> "Corpus":
+        """Return a corpus of other size with the same lengths, in ranges of the same size."""
+        runs = max(1, round(self.runs * rows / self.rows))
+        return Corpus(rows, self.characters, runs, self.lengths_from)
+
+
+def mixed(profiles: Sequence[Lengths]) -> NDArray[np.float64]:
+    """Return the lengths of up to 4,096 evenly spaced abstracts of several ranges, weighted by their rows.
+
+    Between percentiles, lengths are interpolated.
+    """
+    places = (np.arange(_PARTIAL) + 0.5) / _PARTIAL
+    values = np.concatenate([np.interp(places, FRACTIONS, p.percentiles) for p in profiles])
+    weights = np.repeat([p.rows / _PARTIAL for p in profiles], _PARTIAL)
+    order = np.argsort(values)
+    share = (np.cumsum(weights[order]) - weights[order] / 2) / weights.sum()
+    count = min(sum(p.rows for p in profiles), WINDOW)
+    spaced: NDArray[np.float64] = np.interp((np.arange(count) + 0.5) / count, share, values[order])
+    return spaced
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens of an input by the characters of its abstract: a line fitted on the sample, cut at the limit."""
+
+    base: float
+    per_character: float
+    limit: int
+
+    @classmethod
+    def fit(cls, characters: Sequence[int], tokens: Sequence[int], limit: int) -> "Tokens":
+        """Fit by least squares on the inputs that were not cut."""
+        x, y = np.array(characters, dtype=float), np.array(tokens, dtype=float)
+        whole = y < limit
+        if len(np.unique(x[whole])) < 2:
+            return cls(float(y.mean()), 0.0, limit)
+        slope, base = np.polyfit(x[whole], y[whole], 1)
+        return cls(float(base), float(slope), limit)
+
+    def __call__(self, characters: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return tokens for characters."""
+        return np.clip(self.base + self.per_character * characters, 1, self.limit).astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """Seconds, by phase and in all, that a corpus takes, and bytes that it leaves behind.
+
+    `low` and `high` end the 95 % prediction interval of the total; None where nothing was measured twice.
+    """
+
+    rows: int
+    phases: dict[str, float]
+    seconds: float
+    low: float | None
+    high: float | None
+    summary_bytes: int
+    event_log_bytes: int
+
+    @property
+    def days(self) -> float:
+        """The total in days."""
+        return self.seconds / 86400
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the interval, as a share of its middle."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / (self.high + self.low)
+
+
+def project(
+    replicates: Sequence[CellResult],
+    corpus: Corpus,
+    tokens: Tokens,
+    *,
+    batch_size: int,
+    padded_to: int | None,
+    noise: Noise | None,
+    summary_bytes: float,
+) -> Projection:
+    """Project one preset's replicates, all `ok`, to a corpus.
+
+    The corpus is cut into batches as the engine does, the longest first; a batch takes its rows times what a
+    row and a token of its longest input took on the sample. All other phases go by rows, loading by runs.
+    `padded_to` is the width of every input where all are padded. The interval combines the noise from run to
+    run, of this new run and of the mean over the replicates, with what the batches of the sample differ from
+    that line, as a t distribution with the degrees of freedom of the noise.
+    """
+    per_row, per_token, misfit = _fit_batches(replicates)
+    widths = np.sort(tokens(corpus.characters))[::-1]
+    if padded_to is not None:
+        widths = np.full(len(widths), padded_to)
+    starts = range(0, len(widths), batch_size)
+    counted = [(len(widths[s : s + batch_size]), widths[s]) for s in starts]
+    generate = sum(rows * (per_row + per_token * width) for rows, width in counted) * corpus.rows / len(widths)
+    measured = sum(r.abstracts for r in replicates)
+    phases = {
+        "load_model": float(np.median([r.phases["load_model"] for r in replicates])) * corpus.runs,
+        "generate": generate,
+    }
+    for phase in ("read", "tokenize", "detokenize", "write", "other"):
+        phases[phase] = sum(r.phases[phase] for r in replicates) / measured * corpus.rows
+    seconds = sum(phases.values())
+    low = high = None
+    if noise:
+        batches = len(replicates[0].batches)
+        variance = noise.deviation**2 * (1 + 1 / len(replicates)) + misfit**2 * (1 / batches + 1 / len(counted))
+        spread = math.exp(float(stats.t.ppf(0.975, noise.freedom)) * math.sqrt(variance))
+        low, high = seconds / spread, seconds * spread
+    return Projection(
+        rows=corpus.rows,
+        phases=phases,
+        seconds=seconds,
+        low=low,
+        high=high,
+        summary_bytes=round(corpus.rows * (2 * summary_bytes + ROW_BYTES)),
+        event_log_bytes=round(corpus.runs * RUN_BYTES + seconds / LOG_EVERY * LOG_LINE_BYTES),
+    )
+
+
+def _fit_batches(replicates: Sequence[CellResult]) -> tuple[float, float, float]:
+    """Return seconds per row, seconds per row and token of the longest input, and the misfit of a batch.
+
+    Neither is negative. The misfit is the relative standard deviation of a batch from the line, its mean over the
+    replicates taken: what its content, not the noise, makes of it.
+    """
+    batches = [np.array(r.batches, dtype=float) for r in replicates]
+    rows, widths, seconds = np.concatenate(batches).T
+    (per_row, per_token), _ = optimize.nnls(np.stack([rows, rows * widths], axis=1), seconds)
+    if len({len(b) for b in batches}) > 1 or len(batches[0]) < 3:
+        return float(per_row), float(per_token), 0.0
+    expected = batches[0][:, 0] * (per_row + per_token * batches[0][:, 1])
+    ratios = np.mean([b[:, 2] for b in batches], axis=0) / expected
+    return float(per_row), float(per_token), float(np.sqrt(((ratios - 1) ** 2).sum() / (len(ratios) - 2)))

@@ -1,0 +1,116 @@
+"""Projections from known costs: right in the middle, and in their interval as often as they promise."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sum_assets.benchmark.cell import CellResult
+from sum_assets.benchmark.projection import Corpus, Tokens, mixed, project
+from sum_assets.benchmark.statistics import Noise, pooled_noise
+from sum_assets.corpus.profile import FRACTIONS, Lengths
+
+LOAD, PER_ROW, PER_TOKEN, WRITE, BATCH = 5.0, 0.3, 0.001, 0.01, 16
+TOKENS = Tokens(base=40.0, per_character=0.25, limit=672)
+
+
+def corpus(characters: np.ndarray, rows: int, runs: int = 1) -> Corpus:
+    profile = Lengths(rows, [int(c) for c in np.quantile(characters, FRACTIONS)])
+    return Corpus(rows, mixed([profile]), runs, "recorded")
+
+
+def run(characters: np.ndarray, generator: np.random.Generator, noise: float, misfit: float) -> CellResult:
+    """Return what a run over these abstracts would record, with noise of the run and of each batch."""
+    widths = np.sort(TOKENS(characters))[::-1]
+    factor = float(np.exp(generator.normal(0, noise)))
+    batches = [
+        (
+            len(part := widths[start : start + BATCH]),
+            round(part[0]),
+            len(part) * (PER_ROW + PER_TOKEN * part[0]) * factor * float(np.exp(generator.normal(0, misfit))),
+        )
+        for start in range(0, len(widths), BATCH)
+    ]
+    write = WRITE * len(widths)
+    phases = {"load_model": LOAD, "read": 0.0, "tokenize": 0.0, "detokenize": 0.0, "write": write, "other": 0.0}
+    generate = sum(seconds for _, _, seconds in batches)
+    return CellResult(
+        "ok", abstracts=len(widths), seconds=generate + write, phases=phases | {"generate": generate}, batches=batches
+    )
+
+
+def lengths(generator: np.random.Generator, rows: int, mean: float = 1500) -> np.ndarray:
+    return generator.gamma(8, mean / 8, rows)
+
+
+def noise_of(cells: list[CellResult]) -> Noise | None:
+    return pooled_noise([[c.abstracts / (c.seconds or 1) for c in cells]])
+
+
+@pytest.mark.parametrize("shift", [0.5, 1.0, 1.6], ids=["shorter", "alike", "longer"])
+def test_the_corpus_counts_and_not_the_mean_of_the_sample(shift: float) -> None:
+    generator = np.random.default_rng(0)
+    cells = [run(lengths(generator, 64), generator, 0.0, 0.0) for _ in range(3)]
+    others = lengths(generator, 4096, 1500 * shift)
+    truth = run(others, generator, 0.0, 0.0)
+    found = project(
+        cells, corpus(others, 4096), TOKENS, batch_size=BATCH, padded_to=None, noise=None, summary_bytes=400
+    )
+    assert found.seconds == pytest.approx((truth.seconds or 0) + LOAD, rel=0.02)
+    assert (found.low, found.high) == (None, None)
+
+
+def test_loading_counts_once_per_run_and_the_rest_by_rows() -> None:
+    generator = np.random.default_rng(0)
+    sample = lengths(generator, 64)
+    cells = [run(sample, generator, 0.0, 0.0)]
+    whole = corpus(sample, 1000, runs=10)
+
+    def phases(of: Corpus) -> dict[str, float]:
+        return project(cells, of, TOKENS, batch_size=BATCH, padded_to=None, noise=None, summary_bytes=400).phases
+
+    assert phases(whole)["load_model"] == 10 * LOAD
+    assert phases(whole)["write"] == pytest.approx(1000 * WRITE)
+    larger = phases(whole.scaled(100_000))
+    assert larger == pytest.approx({phase: 100 * seconds for phase, seconds in phases(whole).items()})
+
+
+@pytest.mark.parametrize("replicates", [3, 5])
+def test_the_interval_holds_new_runs_as_often_as_it_says(replicates: int) -> None:
+    generator = np.random.default_rng(2)
+    held = 0
+    for _ in range(200):
+        sample = lengths(generator, 64)
+        cells = [run(sample, generator, 0.05, 0.0) for _ in range(replicates)]
+        others = lengths(generator, 300)
+        real = (run(others, generator, 0.05, 0.03).seconds or 0) + LOAD
+        found = project(
+            cells, corpus(others, 300), TOKENS,
+            batch_size=BATCH, padded_to=None, noise=noise_of(cells), summary_bytes=400,
+        )  # fmt: skip
+        assert found.low is not None
+        assert found.high is not None
+        held += found.low <= real <= found.high
+    assert held / 200 >= 0.93
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 5000), st.lists(st.integers(0, 8000), min_size=8, max_size=8).map(sorted)),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_mixed_lengths_stay_within_what_was_recorded(ranges: list[tuple[int, list[int]]]) -> None:
+    found = mixed([Lengths(rows, percentiles) for rows, percentiles in ranges])
+    assert len(found) == min(sum(rows for rows, _ in ranges), 4096)
+    assert (np.diff(found) >= 0).all()
+    assert found[0] >= min(p[0] for _, p in ranges)
+    assert found[-1] <= max(p[-1] for _, p in ranges)
+    assert found[0] >= 0
+
+
+def test_tokens_follow_characters_up_to_the_limit() -> None:
+    fitted = Tokens.fit([400, 800, 1200, 9000], [140, 240, 340, 672], 672)
+    assert fitted(np.array([1000.0, 1e6])) == pytest.approx([290, 672])
+    assert Tokens.fit([5, 5], [9, 9], 672)(np.array([100.0])) == pytest.approx([9])

@@ -1,0 +1,89 @@
+"""Reports in every format, from cells of a real sweep."""
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from psycopg import Connection
+
+from sum_assets.benchmark import render
+from sum_assets.benchmark.report import Report, corpus_of, report
+from sum_assets.benchmark.run import run_sweep
+from sum_assets.benchmark.sweep import Sweep
+from sum_assets.corpus.profile import profile, record_profile
+from sum_assets.errors import UserError
+from sum_assets.partitions import IdRange
+from sum_assets.summarizer import SummarizerSettings
+from sum_assets_tests.tiny_models import sentence
+
+PRESETS = {
+    "fp32-8": {"device": "cpu", "precision": "float32", "batch_size": 8},
+    "fp32-2": {"device": "cpu", "precision": "float32", "batch_size": 2},
+    "nowhere": {"device": "cuda:99"},
+}
+
+
+@pytest.fixture
+def corpus(database: Connection) -> Connection:
+    with database.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO sum_assets.corpus_abstract (abstract_id, title, abstract) VALUES (%s, %s, %s)",
+            [(i, f"<b>{i}", sentence(i, 5 + i % 9)) for i in range(1, 41)],
+        )
+    return database
+
+
+def measure(corpus: Connection, t5: Path) -> Report:
+    sweep = Sweep.model_validate({"sample": 16, "baseline_sample": 4, "replicates": 1, "presets": PRESETS})
+    summarizer = SummarizerSettings(model=str(t5), prompt="", max_input_tokens=32, max_output_tokens=16)
+    return report(corpus, run_sweep(corpus, sweep, summarizer), corpus_of(corpus, ranges=2).scaled(3_680_000))
+
+
+def test_every_format_says_the_same(corpus: Connection, t5: Path) -> None:
+    measured = measure(corpus, t5)
+    names = ["baseline", "fp32-2", "fp32-8", "nowhere", "reference"]
+    rows = json.loads(render.as_json(measured))
+    assert sorted(row["preset"] for row in rows) == names
+    required = "preset outcome abstracts_per_second speedup speedup_low speedup_high gate gate_reason days settings"
+    assert all(set(required.split()) <= row.keys() for row in rows)
+    by_name = {row["preset"]: row for row in rows}
+    assert by_name["nowhere"] | {"outcome": "unsupported", "days": None, "gate": None} == by_name["nowhere"]
+    fast = by_name["fp32-8"]
+    assert (fast["gate"], fast["rows"], fast["settings"]["batch_size"]) == ("passes", 3_680_000, 8)
+    assert fast["abstracts_per_second_p5"] <= fast["abstracts_per_second"] <= fast["abstracts_per_second_p95"]
+    assert sum(fast["seconds_by_phase"].values()) == pytest.approx(fast["days"] * 86400)
+    assert fast["device_watts"] is None, "absent, not zero"
+
+    from_csv = {row["preset"]: row for row in csv.DictReader(io.StringIO(render.as_csv(measured)))}
+    assert sorted(from_csv) == names
+    assert float(from_csv["fp32-8"]["speedup"]) == fast["speedup"]
+
+    markdown = render.as_markdown(measured)
+    assert measured.sentence in markdown
+    assert re.search(r"baseline \(.* passes the gate, .* for 3.68 million abstracts", measured.sentence)
+    assert "nowhere: device cuda:99: torch sees" in markdown
+
+    page = render.as_html(measured)
+    assert page.count("<svg") == 4
+    assert not re.search(r"(src|href)=.http", page), "one file that needs no other"
+    assert "<b>" not in page
+
+    pair = measured.only(["fp32-8", "fp32-2"])
+    assert {key: sorted(values) for key, values in pair.differences().items()} == {"batch_size": [2, 8]}
+    assert "| batch_size | " in render.as_markdown(pair, compared=True)
+    with pytest.raises(UserError, match=r"fp32-3 is not measured\. There is: "):
+        measured.only(["fp32-3"])
+
+
+def test_lengths_come_from_what_was_recorded_where_that_is_all(corpus: Connection) -> None:
+    assert "read from the source" in corpus_of(corpus, 0).lengths_from
+    for id_range in (IdRange(1, 20), IdRange(21, 40)):
+        record_profile(corpus, id_range, profile(corpus, id_range))
+    recorded = corpus_of(corpus, 0)
+    assert recorded.lengths_from == "lengths recorded by `abstracts` in 2 ID ranges"
+    assert recorded.rows == len(recorded.characters) == 40
+    record_profile(corpus, IdRange(1, 40), profile(corpus, IdRange(1, 40)))
+    assert "in 1 ID ranges" in corpus_of(corpus, 0).lengths_from, "ranges that were cut anew replace the old"
