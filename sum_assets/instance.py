@@ -20,6 +20,8 @@ from sum_assets.home import dagster_dir, home, in_demo, project_file
 from sum_assets.partitions import IdRange
 
 _NAME = id_ranges.name or ""
+#: The pool of all assets that use the device.
+POOL = "gpu"
 
 
 def prepare_home() -> None:
@@ -44,6 +46,10 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
     except dg.DagsterInvariantViolationError as error:
         raise UserError(str(error)) from error
     with instance:
+        # Dagster gives a pool its default limit when it first sees a run of it queued, and has by then launched two.
+        storage = instance.event_log_storage
+        if POOL not in {pool.name for pool in storage.get_pool_limits()}:
+            storage.initialize_concurrency_limit_to_default(POOL)
         yield instance
 
 

@@ -10,7 +10,7 @@ from psycopg import Connection
 
 from sum_assets.definitions import defs
 from sum_assets.home import URL_VARIABLE, project_file
-from sum_assets.instance import open_instance, register_ranges, registered_ranges
+from sum_assets.instance import POOL, open_instance, register_ranges, registered_ranges
 from sum_assets.partitions import IdRange
 from sum_assets.resources import PostgresResource
 from sum_assets.sensors import grow_id_ranges
@@ -26,6 +26,16 @@ def test_two_homes_on_one_database_share_ranges(
     with open_instance() as other:
         assert registered_ranges(other) == [IdRange(1, 5)]
         assert isinstance(other.run_storage, PostgresRunStorage)
+
+
+def test_the_pool_is_limited_before_its_first_run_and_keeps_what_a_user_sets(instance: dg.DagsterInstance) -> None:
+    def limits(of: dg.DagsterInstance) -> dict[str, int]:
+        return {pool.name: pool.limit for pool in of.event_log_storage.get_pool_limits()}
+
+    assert limits(instance) == {POOL: 1}
+    instance.event_log_storage.set_concurrency_slots(POOL, 4)
+    with open_instance() as again:
+        assert limits(again) == {POOL: 4}
 
 
 def test_without_a_database_history_is_empty_and_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

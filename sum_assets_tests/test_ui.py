@@ -1,4 +1,4 @@
-"""Drives the Dagster UI in a headless Chromium: a run and a backfill with their own configuration, and a typo in it."""
+"""Drives the Dagster UI in a headless Chromium: runs, backfills, a sweep, and a typo in the configuration."""
 
 import csv
 import json
@@ -164,11 +164,7 @@ def test_a_backfill_takes_its_configuration_from_the_dialog(page: Page, site: Si
     expect(page.get_by_text("Config Editor")).to_be_hidden()
     _screenshot(page, site, "backfill-dialog")
     page.get_by_role("button", name="Launch backfill").click()
-    page.get_by_text("View", exact=True).click()
-    status = page.locator("xpath=//*[text()='Status']/following-sibling::*")
-    expect(status).to_have_text(re.compile("Succeeded|Failed|Canceled"), timeout=RUN_TIMEOUT)
-    _screenshot(page, site, "backfill")
-    expect(status).to_have_text("Succeeded")
+    _expect_end_of_backfill(page, site, "backfill")
     expect(page.get_by_text("100% completed")).to_have_count(3)
     for key in keys:
         _expect_partition(page, site, key, batch_size=3)
@@ -176,6 +172,36 @@ def test_a_backfill_takes_its_configuration_from_the_dialog(page: Page, site: Si
     assert [(state["published"], state["sound"]) for state in states] == [(0, True), (4, True), (4, True)]
     if SCREENSHOTS:
         _illustrate_docs(page, site)
+
+
+def test_a_sweep_is_measured_and_reported(page: Page, site: Site, tmp_path: Path) -> None:
+    presets = {
+        "batched": {"precision": "float32", "batch_size": 3},
+        "nowhere": {"device": "cuda:9"},
+        "tight": {"precision": "float32", "memory_limit_mib": 1000},
+    }
+    sweep = {"sample": 6, "baseline_sample": 2, "warm_up": 1, "replicates": 1, "presets": presets}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump({"model": MODEL, "max_output_tokens": 8}))
+    _sum_assets(site.environment, "sweep", str(tmp_path / "sweep.yaml"), "-c", str(tmp_path / "model.yaml"))
+    page.goto(f"{site.url}/assets/benchmark")
+    page.get_by_role("button", name="Materialize").first.click()
+    page.get_by_role("dialog").get_by_text("All", exact=True).click()
+    expect(page.get_by_text("5 partitions")).to_be_visible()
+    page.get_by_role("button", name="Launch backfill").click()
+    _expect_end_of_backfill(page, site, "benchmark-backfill")
+    page.goto(f"{site.url}/assets/benchmark_report")
+    page.get_by_role("button", name="Materialize").first.click()
+    page.get_by_text("View", exact=True).click()
+    _expect_end_of_run(page, "RUN_SUCCESS")
+    page.goto(f"{site.url}/assets/benchmark_report")
+    expect(_metadata(page, "winner")).to_contain_text("passes the gate")
+    expect(_metadata(page, "results")).to_contain_text("out_of_memory")
+    expect(_metadata(page, "results")).to_contain_text("nowhere: device cuda:9: torch sees 0 CUDA devices")
+    plots = page.get_by_role("img", name="plot")
+    expect(plots).to_have_count(3)
+    assert plots.evaluate_all("images => images.every(image => image.naturalWidth > 200)")
+    _screenshot(page, site, "benchmark-report")
 
 
 def test_a_misspelt_resource_fails_the_run_with_a_hint(page: Page, site: Site) -> None:
@@ -216,6 +242,14 @@ def _expect_end_of_run(page: Page, event: str) -> None:
     end = page.get_by_text(re.compile("^RUN_(SUCCESS|FAILURE|CANCELED)$"))
     expect(end).to_be_visible(timeout=RUN_TIMEOUT)
     expect(end).to_have_text(event)
+
+
+def _expect_end_of_backfill(page: Page, site: Site, screenshot: str) -> None:
+    page.get_by_text("View", exact=True).click()
+    status = page.locator("xpath=//*[text()='Status']/following-sibling::*")
+    expect(status).to_have_text(re.compile("Succeeded|Failed|Canceled"), timeout=RUN_TIMEOUT)
+    _screenshot(page, site, screenshot)
+    expect(status).to_have_text("Succeeded")
 
 
 def _expect_partition(page: Page, site: Site, key: str, batch_size: int) -> None:

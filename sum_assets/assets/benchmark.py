@@ -80,13 +80,18 @@ def benchmark_report(context: dg.AssetExecutionContext, postgres: PostgresResour
     with failing_clearly(context), postgres.connection() as connection:
         measured = measured_so_far(connection, *registered_sweep(connection))
         found = report(connection, measured, _corpus(context, connection))
-        tables = {name: f"{markdown_table(s)}\n\n{s.note}" for name, s in sections(found).items()}
-        plots = {f"plot_{name}": as_markdown_image(figure) for name, figure in figures(found).items()}
+        texts = {}
+        for name, section in sections(found).items():
+            texts[name] = markdown_table(section)
+            if section.note:  # apart, for beyond some length the UI hides Markdown behind a click
+                texts[f"{name}_note"] = section.note.replace("\n", "\n\n")
+        for name, figure in figures(found).items():
+            texts[f"plot_{name}"] = as_markdown_image(figure)
         return dg.MaterializeResult(
             metadata={
                 "winner": found.sentence,
                 "run_configuration": dg.MetadataValue.md(f"```yaml\n{yaml.safe_dump(found.run_configuration())}```"),
-                **{name: dg.MetadataValue.md(text) for name, text in (tables | plots).items()},
+                **{name: dg.MetadataValue.md(text) for name, text in texts.items()},
                 "measured_on": dg.MetadataValue.md("\n".join(f"- {k}: {v}" for k, v in found.facts.items())),
                 "json": dg.MetadataValue.json([preset.as_json() for preset in found.presets]),
             }

@@ -1,7 +1,6 @@
 """Puts the presets of a sweep side by side: speed, quality, days, and the one to take."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -309,7 +308,7 @@ def _tokens(good: dict[str, list[Measured]], texts: dict[str, dict[int, Written]
 def _facts(measured: Sequence[Measured], corpus: Corpus, noise: Noise | None) -> dict[str, str]:
     """Return what a reader needs to judge the numbers."""
     cells = [m.cell for m in measured]
-    sizes = Counter(cell.name for cell in cells)
+    replicates = max(cell.replicate for cell in cells)
     sample = max(len(cell.ids) for cell in cells)
     baseline = next((len(cell.ids) for cell in cells if cell.name == BASELINE), 0)
     devices = dict.fromkeys(m.result.device_name for m in measured if m.result.device_name)
@@ -317,7 +316,7 @@ def _facts(measured: Sequence[Measured], corpus: Corpus, noise: Noise | None) ->
     return {
         "corpus": f"{corpus.rows:,} abstracts in {corpus.runs:,} runs; {corpus.lengths_from}",
         "sample": f"{sample} abstracts of the corpus, the same for all, {baseline} of them for the baseline; "
-        f"up to {max(sizes.values())} replicates in turn",
+        f"{replicates} replicates in turn",
         "model": f"{settings['summarizer']['model']}, at most {settings['summarizer']['max_input_tokens']} tokens in "
         f"and {settings['summarizer']['max_output_tokens']} out",
         "devices": ", ".join(devices) or "none",

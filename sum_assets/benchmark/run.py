@@ -79,9 +79,9 @@ def plan(connection: Connection, sweep: Sweep, summarizer: SummarizerSettings) -
     cells = []
     for replicate in range(1, sweep.replicates + 1):
         for name in presets:
+            cells.append(cell(name, replicate))
             if name != BASELINE:
                 cells.append(cell(BASELINE, replicate, beside=name))
-            cells.append(cell(name, replicate))
     return cells, warm_up
 
 
@@ -127,8 +127,10 @@ def run_sweep(
         return cell.name in wanted or (cell.name, cell.replicate) == (REFERENCE, 1)
 
     chosen = [cell for cell in cells if takes(cell)]
-    measured = []
+    measured: list[Measured] = []
     for cell in chosen:
+        if cell.beside and measured[-1].result.outcome != "ok":
+            continue  # there is no speed to compare
         new = cell.key not in known
         result = _measure(connection, cell, warm_up, sweep, summarizer) if new else known[cell.key]
         measured.append(Measured(cell, result))

@@ -1,8 +1,6 @@
 """Sweeps on a real database and a trained model: outcomes, resumption, and what each preset wrote."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -10,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
+import psutil
 import pytest
 import yaml
 from psycopg import Connection
@@ -87,15 +86,17 @@ def test_a_killed_sweep_ends_with_each_cell_once(
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(summarizer.model_dump()))
     assert run("sweep", tmp_path / "sweep.yaml", "--config", tmp_path / "model.yaml")[0] == 0
     command = [sys.executable, "-m", "sum_assets.cli", "benchmark", "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     results = "SELECT cell, created_at FROM sum_assets.benchmark_result"
     deadline = time.monotonic() + 120
     while not (before := corpus.execute(results.encode()).fetchall()):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
+    cells = psutil.Process(process.pid).children()
+    process.kill()
     process.wait()
+    assert psutil.wait_procs(cells, timeout=30)[1] == [], "a cell does not outlive its sweep"
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert {row["preset"] for row in json.loads(ended.stdout)} == {"baseline", "reference", "fast"}
     after = corpus.execute(results.encode()).fetchall()
@@ -114,6 +115,7 @@ def test_a_killed_sweep_ends_with_each_cell_once(
 
 def test_a_preset_measured_alone_has_a_baseline_beside_it(corpus: Connection, summarizer: SummarizerSettings) -> None:
     presets = {"fast": {"batch_size": 8, "precision": "float32"}, "slow": {"batch_size": 1, "precision": "float32"}}
+    presets["nowhere"] = {"device": "cuda:99"}
     plan = sweep(presets=presets, replicates=1)
 
     def run(*names: str, alone: bool) -> list[tuple[str, str | None, int]]:
@@ -126,8 +128,9 @@ def test_a_preset_measured_alone_has_a_baseline_beside_it(corpus: Connection, su
         run_sweep(corpus, plan, summarizer, names, alone=alone, on_cell=hear)
         return new
 
-    assert run("fast", alone=True) == [("reference", None, 1), ("baseline", "fast", 1), ("fast", None, 1)]
+    assert run("fast", alone=True) == [("reference", None, 1), ("fast", None, 1), ("baseline", "fast", 1)]
     assert run("fast", alone=True) == []
+    assert run("nowhere", alone=True) == [("nowhere", None, 1)], "nothing to compare"
     assert run("slow", alone=False) == [("baseline", None, 1), ("slow", None, 1)]
     assert run("slow", alone=True) == [], "beside what was measured earlier, a baseline of now is no pair"
     found = report(corpus, measured_so_far(corpus, plan, summarizer), corpus_of(corpus, ranges=4))
