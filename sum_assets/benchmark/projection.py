@@ -19,6 +19,8 @@ ROW_BYTES = 400
 RUN_BYTES = 60_000
 LOG_LINE_BYTES = 1_000
 LOG_EVERY = 30.0
+#: Abstracts of an ID range where none are cut yet.
+ROWS_PER_RANGE = 10_000
 _PARTIAL = 256  # points at which each range's lengths are taken
 
 
@@ -36,9 +38,9 @@ class Corpus:
     lengths_from: str
 
     def scaled(self, rows: int) -> "Corpus":
-        """Return a corpus of other size with the same lengths, in ranges of the same size."""
-        runs = max(1, round(self.runs * rows / self.rows))
-        return Corpus(rows, self.characters, runs, self.lengths_from)
+        """Return a corpus of other size with the same lengths, in ranges as large, and of 10,000 at least."""
+        size = max(self.rows / self.runs, ROWS_PER_RANGE)
+        return Corpus(rows, self.characters, math.ceil(rows / size), self.lengths_from)
 
 
 def mixed(profiles: Sequence[Lengths]) -> NDArray[np.float64]:

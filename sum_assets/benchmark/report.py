@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import Connection
 
 from sum_assets.benchmark.cell import CellResult, Outcome
-from sum_assets.benchmark.projection import Corpus, Projection, Tokens, mixed, project
+from sum_assets.benchmark.projection import ROWS_PER_RANGE, Corpus, Projection, Tokens, mixed, project
 from sum_assets.benchmark.quality import Gate, Quality, compare, gate
 from sum_assets.benchmark.run import Measured
 from sum_assets.benchmark.statistics import Estimate, Noise, estimate, paired_ratio, pooled_noise
@@ -20,9 +20,6 @@ from sum_assets.corpus.results import count_source
 from sum_assets.errors import UserError
 from sum_assets.report import count, duration
 from sum_assets.summarizer import GpuSettings
-
-#: Abstracts of an ID range where none are cut yet.
-ROWS_PER_RANGE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +159,7 @@ class Report:
         for other in self.presets:
             own = self.rates.get(other.preset, {})
             both = sorted(best.keys() & own.keys())
-            if not other.recommendable or other is self.winner or not both:
+            if not other.recommendable or other is self.winner or len(both) < 2:
                 continue
             if paired_ratio([best[r] for r in both], [own[r] for r in both]).undecided:
                 found.append(other.preset)
@@ -172,6 +169,10 @@ class Report:
     def sentence(self) -> str:
         """What a person can repeat."""
         if self.winner is None:
+            full = next((p for p in self.presets if p.preset == REFERENCE), None)
+            if full is None or full.rate is None:
+                reason = full.detail if full else "not measured"
+                return f"No preset can be recommended without {REFERENCE}, full precision, to judge by: {reason}."
             return "No preset works and passes the gate."
         level = f" Not told apart from it: {', '.join(self.level)}." if self.level else ""
         return f"{self.winner.sentence()}.{level}"

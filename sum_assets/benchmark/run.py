@@ -104,10 +104,9 @@ def run_sweep(
     """Measure what is not measured yet, and return the results of all that was asked for.
 
     `presets` are taken in turn with the baseline; none means all. With `alone`, each has a baseline of its own
-    beside it, in the same minutes. Full precision is measured at least once, to
-    hold the texts against. `force` measures all again. A sweep that was killed goes on where it stopped.
-    `on_cell` hears of every result, whether it is new, and how many there will be. Raises UserError for a
-    preset that the sweep does not have.
+    beside it, in the same minutes. Full precision is measured at least once, to hold the texts against. `force`
+    measures all again. A sweep that was killed goes on where it stopped. `on_cell` hears of every result,
+    whether it is new, and how many there will be. Raises UserError for a preset that the sweep does not have.
     """
     unknown = set(presets) - set(sweep.all_presets())
     if unknown:
