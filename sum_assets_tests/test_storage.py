@@ -1,6 +1,8 @@
 """Dagster finds the same database as everyone else, and starts empty where there is none."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -97,3 +99,9 @@ def test_the_sensor_adds_a_range_as_soon_as_it_is_full(instance: dg.DagsterInsta
 def test_definitions_load_without_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(URL_VARIABLE, "postgresql://127.0.0.1:1/none")
     dg.Definitions.validate_loadable(defs)
+
+
+def test_definitions_load_without_torch() -> None:
+    """Every process of Dagster loads them."""
+    code = "import sys, sum_assets.definitions; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

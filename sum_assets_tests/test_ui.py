@@ -174,6 +174,7 @@ def test_a_backfill_takes_its_configuration_from_the_dialog(page: Page, site: Si
         _illustrate_docs(page, site)
 
 
+@pytest.mark.timeout(900)
 def test_a_sweep_is_measured_and_reported(page: Page, site: Site, tmp_path: Path) -> None:
     presets = {
         "batched": {"precision": "float32", "batch_size": 3},
@@ -248,7 +249,7 @@ def _expect_end_of_run(page: Page, event: str) -> None:
 def _expect_end_of_backfill(page: Page, site: Site, screenshot: str) -> None:
     page.get_by_text("View", exact=True).click()
     status = page.locator("xpath=//*[text()='Status']/following-sibling::*")
-    expect(status).to_have_text(re.compile("Succeeded|Failed|Canceled"), timeout=RUN_TIMEOUT)
+    expect(status).to_have_text(re.compile("Succeeded|Failed|Canceled"), timeout=2 * RUN_TIMEOUT)
     _screenshot(page, site, screenshot)
     expect(status).to_have_text("Succeeded")
 
