@@ -34,7 +34,7 @@ TRIES, ROWS, PRESET, RESAMPLES = 5, 300, "bf16-16", 200
 SWEEP = {
     "sample": 64,
     "baseline_sample": 2,
-    "replicates": 5,
+    "replicates": 4,
     "presets": {PRESET: {"precision": "bfloat16", "batch_size": 16}},
 }
 out = Console(width=120)

@@ -119,19 +119,23 @@ def project(
 ) -> Projection:
     """Project one preset's replicates, all `ok`, to a corpus.
 
-    The corpus is cut into batches as the engine does, the longest first; a batch takes its rows times what a
-    row and a token of its longest input took on the sample. All other phases go by rows, loading by runs.
-    `padded_to` is the width of every input where all are padded. The interval combines the noise from run to
-    run, of this new run and of the mean over the replicates, with what the batches of the sample differ from
-    that line, as a t distribution with the degrees of freedom of the noise.
+    The corpus is cut into batches as the engine does, the longest first; a batch takes what its rows, their tokens
+    and those squared took on the sample, all as wide as its longest input. All other phases go by rows, loading
+    by runs. `padded_to` is the width of every input where all are padded.
+
+    The interval combines the noise from cell to cell, once for the mean over the replicates and once for the
+    new run, with what batches differ beside their length, as a t distribution with the degrees of freedom of the
+    noise. A run as long as k cells averages over k spells of the machine; but of a longer one no more is known
+    than of the replicates.
     """
-    per_row, per_token, misfit = _fit_batches(replicates)
+    parts, misfit = _fit_batches(replicates)
     widths = np.sort(tokens(corpus.characters))[::-1]
     if padded_to is not None:
         widths = np.full(len(widths), padded_to)
-    starts = range(0, len(widths), batch_size)
-    counted = [(len(widths[s : s + batch_size]), widths[s]) for s in starts]
-    generate = sum(rows * (per_row + per_token * width) for rows, width in counted) * corpus.rows / len(widths)
+    firsts = widths[::batch_size]  # the longest of each batch
+    counts = np.full(len(firsts), float(batch_size))
+    counts[-1] = len(widths) - batch_size * (len(firsts) - 1)
+    generate = float((_cost(counts, firsts) @ parts).sum()) * corpus.rows / len(widths)
     measured = sum(r.abstracts for r in replicates)
     phases = {
         "load_model": float(np.median([r.phases["load_model"] for r in replicates])) * corpus.runs,
@@ -142,8 +146,10 @@ def project(
     seconds = sum(phases.values())
     low = high = None
     if noise:
-        batches = len(replicates[0].batches)
-        variance = noise.deviation**2 * (1 + 1 / len(replicates)) + misfit**2 * (1 / batches + 1 / len(counted))
+        cell = float(np.mean([r.seconds for r in replicates if r.seconds]))
+        averaged = np.clip(cell / seconds, 1 / len(replicates), 1)
+        variance = noise.deviation**2 * (averaged + 1 / len(replicates))
+        variance += misfit**2 * (1 / len(replicates[0].batches) + 1 / len(firsts))
         spread = math.exp(float(stats.t.ppf(0.975, noise.freedom)) * math.sqrt(variance))
         low, high = seconds / spread, seconds * spread
     return Projection(
@@ -157,17 +163,26 @@ def project(
     )
 
 
-def _fit_batches(replicates: Sequence[CellResult]) -> tuple[float, float, float]:
-    """Return seconds per row, seconds per row and token of the longest input, and the misfit of a batch.
+def _cost(rows: NDArray[np.float64], widths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what a batch's time is a sum of: its rows, their tokens, and, for attention, the tokens squared."""
+    return np.stack([rows, rows * widths, rows * widths**2], axis=1)
 
-    Neither is negative. The misfit is the relative standard deviation of a batch from the line, its mean over the
-    replicates taken: what its content, not the noise, makes of it.
+
+def _fit_batches(replicates: Sequence[CellResult]) -> tuple[NDArray[np.float64], float]:
+    """Return the seconds of each part of a batch's cost, none negative, and the misfit of a batch.
+
+    The misfit is the relative standard deviation of a batch from the fit, its mean over the replicates taken: what
+    its content, not the noise, makes of it.
     """
     batches = [np.array(r.batches, dtype=float) for r in replicates]
     rows, widths, seconds = np.concatenate(batches).T
-    (per_row, per_token), _ = optimize.nnls(np.stack([rows, rows * widths], axis=1), seconds)
+    cost = _cost(rows, widths)
+    scale = np.maximum(cost.max(axis=0), 1)
+    fitted, _ = optimize.nnls(cost / scale, seconds)
+    parts = fitted / scale
     if len({len(b) for b in batches}) > 1 or len(batches[0]) < 3:
-        return float(per_row), float(per_token), 0.0
-    expected = batches[0][:, 0] * (per_row + per_token * batches[0][:, 1])
+        return parts, 0.0
+    expected = _cost(batches[0][:, 0], batches[0][:, 1]) @ parts
     ratios = np.mean([b[:, 2] for b in batches], axis=0) / expected
-    return float(per_row), float(per_token), float(np.sqrt(((ratios - 1) ** 2).sum() / (len(ratios) - 2)))
+    freedom = max(len(ratios) - np.count_nonzero(parts), 1)
+    return parts, float(np.sqrt(((ratios - 1) ** 2).sum() / freedom))

@@ -10,7 +10,8 @@ from sum_assets.benchmark.projection import Corpus, Tokens, mixed, project
 from sum_assets.benchmark.statistics import Noise, pooled_noise
 from sum_assets.corpus.profile import FRACTIONS, Lengths
 
-LOAD, PER_ROW, PER_TOKEN, WRITE, BATCH = 5.0, 0.3, 0.001, 0.01, 16
+LOAD, PER_ROW, PER_TOKEN, PER_SQUARE, WRITE = 5.0, 0.3, 0.0005, 0.000001, 0.01
+BATCH, CELL = 16, 64
 TOKENS = Tokens(base=40.0, per_character=0.25, limit=672)
 
 
@@ -19,18 +20,16 @@ def corpus(characters: np.ndarray, rows: int, runs: int = 1) -> Corpus:
     return Corpus(rows, mixed([profile]), runs, "recorded")
 
 
-def run(characters: np.ndarray, generator: np.random.Generator, noise: float, misfit: float) -> CellResult:
-    """Return what a run over these abstracts would record, with noise of the run and of each batch."""
+def run(characters: np.ndarray, generator: np.random.Generator, noise: float) -> CellResult:
+    """Return what a run over these abstracts would record, with noise of each spell as long as a cell."""
     widths = np.sort(TOKENS(characters))[::-1]
-    factor = float(np.exp(generator.normal(0, noise)))
-    batches = [
-        (
-            len(part := widths[start : start + BATCH]),
-            round(part[0]),
-            len(part) * (PER_ROW + PER_TOKEN * part[0]) * factor * float(np.exp(generator.normal(0, misfit))),
-        )
-        for start in range(0, len(widths), BATCH)
-    ]
+    batches = []
+    for start in range(0, len(widths), BATCH):
+        if start % CELL == 0:
+            spell = float(np.exp(generator.normal(0, noise)))
+        part = widths[start : start + BATCH]
+        cost = PER_ROW + PER_TOKEN * part[0] + PER_SQUARE * part[0] ** 2
+        batches.append((len(part), round(part[0]), len(part) * cost * spell))
     write = WRITE * len(widths)
     phases = {"load_model": LOAD, "read": 0.0, "tokenize": 0.0, "detokenize": 0.0, "write": write, "other": 0.0}
     generate = sum(seconds for _, _, seconds in batches)
@@ -50,9 +49,9 @@ def noise_of(cells: list[CellResult]) -> Noise | None:
 @pytest.mark.parametrize("shift", [0.5, 1.0, 1.6], ids=["shorter", "alike", "longer"])
 def test_the_corpus_counts_and_not_the_mean_of_the_sample(shift: float) -> None:
     generator = np.random.default_rng(0)
-    cells = [run(lengths(generator, 64), generator, 0.0, 0.0) for _ in range(3)]
+    cells = [run(lengths(generator, 64), generator, 0.0) for _ in range(3)]
     others = lengths(generator, 4096, 1500 * shift)
-    truth = run(others, generator, 0.0, 0.0)
+    truth = run(others, generator, 0.0)
     found = project(
         cells, corpus(others, 4096), TOKENS, batch_size=BATCH, padded_to=None, noise=None, summary_bytes=400
     )
@@ -63,7 +62,7 @@ def test_the_corpus_counts_and_not_the_mean_of_the_sample(shift: float) -> None:
 def test_loading_counts_once_per_run_and_the_rest_by_rows() -> None:
     generator = np.random.default_rng(0)
     sample = lengths(generator, 64)
-    cells = [run(sample, generator, 0.0, 0.0)]
+    cells = [run(sample, generator, 0.0)]
     whole = corpus(sample, 1000, runs=10)
 
     def phases(of: Corpus) -> dict[str, float]:
@@ -82,9 +81,9 @@ def test_the_interval_holds_new_runs_as_often_as_it_says(replicates: int) -> Non
     held = 0
     for _ in range(200):
         sample = lengths(generator, 64)
-        cells = [run(sample, generator, 0.05, 0.0) for _ in range(replicates)]
+        cells = [run(sample, generator, 0.05) for _ in range(replicates)]
         others = lengths(generator, 300)
-        real = (run(others, generator, 0.05, 0.03).seconds or 0) + LOAD
+        real = (run(others, generator, 0.05).seconds or 0) + LOAD
         found = project(
             cells, corpus(others, 300), TOKENS,
             batch_size=BATCH, padded_to=None, noise=noise_of(cells), summary_bytes=400,
