@@ -17,7 +17,7 @@ test: .venv/installed
 prove-gate: .venv/installed
 	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/wrong_engines.py
 
-# Forty minutes: projections, and what was projected really run.
+# A quarter of an hour: projections, and what was projected really run.
 prove-projection: .venv/installed
 	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/prove_projection.py
 

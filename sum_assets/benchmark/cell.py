@@ -164,7 +164,9 @@ def classify(error: BaseException) -> CellResult:
     said = str(error).strip().partition("\n")[0] or type(error).__name__
     if isinstance(error, UnsupportedError):
         return CellResult("unsupported", said)
-    if isinstance(error, MemoryError) or ("memory" in said.lower() and "alloc" in said.lower()):
+    # Under a limit, the loader of shared objects fails first.
+    no_room = ("memory" in said.lower() and "alloc" in said.lower()) or "failed to map segment" in said
+    if isinstance(error, MemoryError) or no_room:
         return CellResult("out_of_memory", said)
     if any(sign in said.lower() for sign in _DEVICE_LOST):
         return CellResult("device_lost", said)

@@ -38,6 +38,9 @@ def results(report: Report) -> Section:
         for p in report.presets
     ]
     said = [f"{p.preset}: {p.detail or p.gate}" for p in report.presets if p.detail or (p.gate and not p.gate.passes)]
+    for p in report.presets:
+        if p.results and (most := max(r.abstracts for r in p.results)) < p.settings["batch_size"]:
+            said.append(f"{p.preset}: no batch had more than {most} abstracts, the sample. Take a larger one.")
     headings = ["preset", "outcome", "abstracts/s", "speed-up (95 %)", "gate", "days"]
     return Section("Results", headings, rows, "\n".join(said))
 

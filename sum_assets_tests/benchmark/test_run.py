@@ -164,6 +164,7 @@ def test_an_exception_is_told_by_type_and_words() -> None:
     for error, outcome in (
         (UnsupportedError("device mps: none"), "unsupported"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "out_of_memory"),
+        (ImportError("libtorch.so: failed to map segment from shared object"), "out_of_memory"),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), "device_lost"),
         (RuntimeError("size mismatch"), "failed"),
     ):
