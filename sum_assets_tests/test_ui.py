@@ -200,7 +200,7 @@ def test_a_sweep_is_measured_and_reported(page: Page, site: Site, tmp_path: Path
     expect(_row(page, "results_note")).to_contain_text("nowhere: device cuda:9: torch sees 0 CUDA devices")
     _screenshot(page, site, "benchmark-report")
     _row(page, "plot_speed_and_quality").get_by_text("Show Markdown").click()
-    plot = page.get_by_role("img", name="plot")
+    plot = page.get_by_role("img", name="plot", exact=True)
     expect(plot).to_be_visible()
     assert plot.evaluate("image => image.naturalWidth") > 200
 
