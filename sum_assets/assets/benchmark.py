@@ -81,7 +81,10 @@ def benchmark_report(context: dg.AssetExecutionContext, postgres: PostgresResour
         measured = measured_so_far(connection, *registered_sweep(connection))
         found = report(connection, measured, _corpus(context, connection))
         texts = {}
-        for name, section in sections(found).items():
+        tables = sections(found)
+        for name in ("results", "projection"):  # the others are wider than the page
+            if (section := tables.get(name)) is None:
+                continue
             texts[name] = markdown_table(section)
             if section.note:  # apart, for beyond some length the UI hides Markdown behind a click
                 texts[f"{name}_note"] = section.note.replace("\n", "\n\n")
