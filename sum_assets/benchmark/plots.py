@@ -99,8 +99,7 @@ def _batches(presets: list[PresetReport]) -> Figure | None:
     for preset in presets:
         said = preset.settings
         if not said["naive"]:
-            number = said["precision"] if said["quantization"] == "none" else said["quantization"]
-            lines.setdefault(f"{number}, {said['attention']} on {said['device']}", []).append(preset)
+            lines.setdefault(f"{preset.number_format}, {said['attention']} on {said['device']}", []).append(preset)
     if all(len(line) < 2 for line in lines.values()):
         return None
     figure = Figure(figsize=(7.5, 3.2), layout="constrained")

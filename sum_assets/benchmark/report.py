@@ -71,11 +71,15 @@ class PresetReport:
         phases = [p for p in (self.results[0].phases if self.results else ()) if p not in before]
         return {phase: sum(r.phases[phase] for r in self.results) / total for phase in phases}
 
+    @property
+    def number_format(self) -> str:
+        """The quantization, or without one the precision."""
+        return str(self.settings["precision" if self.settings["quantization"] == "none" else "quantization"])
+
     def description(self) -> str:
         """Return its name with what stands behind it."""
         said = self.settings
-        number = said["precision"] if said["quantization"] == "none" else said["quantization"]
-        return f"{self.preset} ({number}, batch {said['batch_size']} on {said['device']})"
+        return f"{self.preset} ({self.number_format}, batch {said['batch_size']} on {said['device']})"
 
     def sentence(self) -> str:
         """Return what a person can repeat of it."""
