@@ -28,6 +28,7 @@ from sum_assets.summarizer import (
     open_summarizer,
     resolve_settings,
 )
+from sum_assets.summarizer.models import find_model
 
 BATCH = 16
 Texts = dict[int, Written]
@@ -68,7 +69,7 @@ def rearranged(texts: Texts, place: Callable[[int], int]) -> Texts:
 
 def wrong_and_right(records: Sequence[Record], settings: SummarizerSettings, folder: Path) -> dict[str, Texts]:
     """Return the texts of the reference, of engines that are wrong, and of bfloat16, by name."""
-    model = str(resolve_settings(GpuSettings(), settings).files.location)
+    model = find_model(settings.model, settings.revision).location
     reference = write(records, {"precision": "float32"}, settings)
     cut = settings.model_copy(update={"max_input_tokens": 160})
     wrong_rope = settings.model_copy(update={"model": with_wrong_rope(model, folder / "wrong_rope")})

@@ -19,7 +19,7 @@ from sum_assets.benchmark.device_meter import DeviceMeter
 from sum_assets.benchmark.sweep import Preset
 from sum_assets.corpus.database import connect
 from sum_assets.corpus.measurements import BenchmarkRow, SummaryWriter
-from sum_assets.corpus.results import read_abstracts
+from sum_assets.corpus.results import SourceRow, read_abstracts
 from sum_assets.errors import UnsupportedError, UserError
 from sum_assets.pipeline import peak_process_bytes
 from sum_assets.summarizer import (
@@ -51,7 +51,7 @@ class Task:
     summarizer: dict[str, Any]
     ids: list[int]
     warm_up: list[int]
-    pad_to_limit: bool = False
+    to_limit: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,12 @@ def measure(task: Task) -> CellResult:
             import torch
 
             torch.set_num_threads(preset.threads)
-        engine = open_summarizer(resolved, pad_to_limit=preset.naive or task.pad_to_limit)
+        engine = open_summarizer(resolved, naive=preset.naive)
     with connect() as connection:
         writer = SummaryWriter(task.cell, one_by_one=preset.naive)
         warming = time.perf_counter()
         warm_up = read_abstracts(connection, task.warm_up)
-        for _ in engine.summarize([Abstract(r.abstract_id, r.abstract or "") for r in warm_up], Phases()):
+        for _ in engine.summarize([_abstract(row, task) for row in warm_up], Phases()):
             pass
         warmed = time.perf_counter() - warming
         batches: list[tuple[int, int, float]] = []
@@ -107,7 +107,7 @@ def measure(task: Task) -> CellResult:
             for ids in _windows(task.ids, 1 if preset.naive else len(task.ids)):
                 with phases("read"):
                     rows = read_abstracts(connection, ids)
-                for results in engine.summarize([Abstract(r.abstract_id, r.abstract or "") for r in rows], phases):
+                for results in engine.summarize([_abstract(row, task) for row in rows], phases):
                     written = [_row(result) for result in results]
                     with phases("write"):
                         writer.write(connection, written)
@@ -133,6 +133,13 @@ def measure(task: Task) -> CellResult:
         device_watts=meter.watts,
         device_utilization=meter.utilization,
     )
+
+
+def _abstract(row: SourceRow, task: Task) -> Abstract:
+    """Return what to summarize; with `to_limit`, so long that it is cut (tokens average less than 10 characters)."""
+    text = row.abstract or ""
+    characters = 10 * task.summarizer["max_input_tokens"] if task.to_limit else 0
+    return Abstract(row.abstract_id, text * (1 + characters // max(len(text), 1)))
 
 
 def _row(result: Summary | Rejection) -> BenchmarkRow:

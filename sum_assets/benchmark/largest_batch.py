@@ -55,7 +55,7 @@ def largest_batch(
 
     def probe(batch_size: int) -> int | None:
         changed = preset.model_copy(update={"batch_size": batch_size})
-        task = Task(_CELL, changed.model_dump(), summarizer.model_dump(), ids[:batch_size], [], pad_to_limit=True)
+        task = Task(_CELL, changed.model_dump(), summarizer.model_dump(), ids[:batch_size], [], to_limit=True)
         try:
             result = run_cell(task, time_limit)
         finally:

@@ -76,14 +76,20 @@ def resolve_settings(gpu: GpuSettings, summarizer: SummarizerSettings) -> "Resol
     return resolve(gpu, summarizer)
 
 
-def open_summarizer(resolved: "Resolved", *, pad_to_limit: bool = False) -> Summarizer:
+def open_summarizer(resolved: "Resolved", *, naive: bool = False) -> Summarizer:
     """Load the model and return the engine that serves it.
 
-    `pad_to_limit` pads every input to the input limit: the naive loop does, and only it should.
+    `naive` pads every input to the input limit and leaves decoding to transformers: what a plain loop does.
     """
-    from sum_assets.summarizer.transformers_engine import TransformersSummarizer
+    from sum_assets.summarizer.lead_engine import LeadEngine
+    from sum_assets.summarizer.resolve import ResolvedLead, ResolvedModel
+    from sum_assets.summarizer.token_engine import TokenEngine
+    from sum_assets.summarizer.transformers_engine import TransformersGenerator
 
-    return TransformersSummarizer(resolved, pad_to_limit=pad_to_limit)
+    if isinstance(resolved, ResolvedLead):
+        return LeadEngine(resolved)
+    assert isinstance(resolved, ResolvedModel)
+    return TokenEngine(resolved, lambda tokenizer: TransformersGenerator(resolved, tokenizer, naive=naive))
 
 
 __all__ = [

@@ -5,10 +5,11 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import transformers
 from filelock import FileLock
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PretrainedConfig
 
 from sum_assets.errors import UserError
 from sum_assets.home import models_dir
@@ -60,6 +61,16 @@ def find_model(model: str, revision: str) -> ModelFiles:
         ) from error
     commit = getattr(config, "_commit_hash", None)
     return ModelFiles(model, commit, commit or revision, config)
+
+
+def stop_tokens(files: ModelFiles, tokenizer: Any) -> list[int]:
+    """Return the ids that end a text: those of the model's generation settings, else the tokenizer's own."""
+    try:
+        own = GenerationConfig.from_pretrained(files.location, revision=files.commit or "main")
+    except OSError:
+        own = GenerationConfig.from_model_config(files.config)
+    stops = tokenizer.eos_token_id if own.eos_token_id is None else own.eos_token_id
+    return stops if isinstance(stops, list) else [stops]
 
 
 def _config(folder: str) -> PretrainedConfig:

@@ -18,7 +18,9 @@ from sum_assets.summarizer.devices import (
 )
 from sum_assets.summarizer.models import ModelFiles, find_model
 from sum_assets.summarizer.settings import (
+    LEAD_SENTENCES,
     Attention,
+    Engine,
     GpuSettings,
     Precision,
     Quantization,
@@ -26,17 +28,48 @@ from sum_assets.summarizer.settings import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Resolved:
     """Every choice made: no `auto` is left."""
 
+    device: Device
+    batch_size: int
+
+    def text_settings(self) -> dict[str, Any]:
+        """Return all that can change a summary's text; in float32, batch size and device do not."""
+        raise NotImplementedError
+
+    def all_settings(self) -> dict[str, Any]:
+        """Return the text settings and those that cannot change a text."""
+        return {"device": self.device.torch_name, "batch_size": self.batch_size, **self.text_settings()}
+
+    @property
+    def fingerprint(self) -> str:
+        """First 16 hex digits of the SHA-256 of the text settings as sorted JSON."""
+        text = json.dumps(self.text_settings(), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedLead(Resolved):
+    """The choices of the engine `lead`, which has no model."""
+
+    def text_settings(self) -> dict[str, Any]:
+        """Return what there is: the number of sentences."""
+        return {"engine": "lead", "sentences": LEAD_SENTENCES}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedModel(Resolved):
+    """The choices of an engine with a model. `attention` is None where it is the engine's own."""
+
+    engine: Engine
     settings: SummarizerSettings
     files: ModelFiles
-    device: Device
     precision: Precision
     quantization: Quantization
-    attention: Attention
-    batch_size: int
+    attention: Attention | None
+    batch_tokens: int | None
 
     @property
     def encoder_decoder(self) -> bool:
@@ -44,10 +77,10 @@ class Resolved:
         return bool(self.files.config.is_encoder_decoder)
 
     def text_settings(self) -> dict[str, Any]:
-        """Return all that can change a summary's text; in float32, batch size and device do not."""
+        """Return the model, its prompt and limits, how it computes, and the libraries' versions."""
         libraries = ["transformers", "torch"] + (["bitsandbytes"] if self.quantization != "none" else [])
         return {
-            "engine": "transformers",
+            "engine": self.engine,
             "model_revision": self.files.revision,
             **self.settings.model_dump(exclude={"model", "revision"}),
             "precision": self.precision,
@@ -58,23 +91,14 @@ class Resolved:
         }
 
     def all_settings(self) -> dict[str, Any]:
-        """Return the text settings and those that cannot change a text."""
-        return {
-            "model": self.settings.model,
-            "device": self.device.torch_name,
-            "batch_size": self.batch_size,
-            **self.text_settings(),
-        }
-
-    @property
-    def fingerprint(self) -> str:
-        """First 16 hex digits of the SHA-256 of the text settings as sorted JSON."""
-        text = json.dumps(self.text_settings(), sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """Return the text settings, the model's name, and those that cannot change a text."""
+        return {"model": self.settings.model, "batch_tokens": self.batch_tokens, **super().all_settings()}
 
 
 def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> Resolved:
     """Make every choice; see `sum_assets.summarizer.resolve_settings`."""
+    if gpu.engine == "lead":
+        return ResolvedLead(device=find_device("cpu"), batch_size=gpu.batch_size)
     device = find_device(gpu.device)
     quantization = check_quantization(gpu.quantization, device)
     files = find_model(settings.model, settings.revision)
@@ -95,7 +119,17 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> Resolved:
         has_flash=bool(getattr(model_class, "_supports_flash_attn", False)),
     )
     _check_limits(settings, config)
-    return Resolved(settings, files, device, precision, quantization, attention, gpu.batch_size)
+    return ResolvedModel(
+        engine=gpu.engine,
+        settings=settings,
+        files=files,
+        device=device,
+        precision=precision,
+        quantization=quantization,
+        attention=attention,
+        batch_size=gpu.batch_size,
+        batch_tokens=gpu.batch_tokens,
+    )
 
 
 def _check_limits(settings: SummarizerSettings, config: Any) -> None:

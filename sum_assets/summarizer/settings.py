@@ -3,11 +3,14 @@
 import re
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Quantization = Literal["none", "int8", "nf4", "fp4"]
 Attention = Literal["eager", "sdpa", "flash_attention_2"]
+Engine = Literal["transformers", "lead"]
+#: Sentences that the engine `lead` copies: See et al., Get To The Point (2017), hold their model against three.
+LEAD_SENTENCES = 3
 
 DEFAULT_MODEL = "haining/scientific_abstract_simplification"
 #: The instruction this model was trained with, and the input limit of its training (its model card).
@@ -18,10 +21,14 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 
 
 class GpuSettings(BaseModel):
-    """How the device is used. Only precision, quantization and attention can change a summary's text."""
+    """The engine and how it uses the device. Neither device nor batches can change a summary's text."""
 
     model_config = ConfigDict(frozen=True)
 
+    engine: Engine = Field(
+        default="transformers",
+        description="transformers, or lead: the first three sentences, without a model, to hold others against.",
+    )
     device: str = Field(
         default="auto",
         description="auto, cpu, cuda, cuda:N or mps. auto takes the first CUDA device, else mps, else the CPU.",
@@ -34,6 +41,11 @@ class GpuSettings(BaseModel):
     batch_size: int = Field(
         default=16,
         description="Abstracts generated together, at least 1. It halves by itself when memory runs out.",
+    )
+    batch_tokens: int | None = Field(
+        default=None,
+        description="Tokens of a batch: its longest input and the output limit, times its rows. It takes the place "
+        "of batch_size, so that many short abstracts go together and few long ones.",
     )
     quantization: Quantization = Field(
         default="none",
@@ -50,11 +62,11 @@ class GpuSettings(BaseModel):
             raise ValueError(f"device is auto, cpu, cuda, cuda:N or mps, not {value!r}")
         return value
 
-    @field_validator("batch_size")
+    @field_validator("batch_size", "batch_tokens")
     @classmethod
-    def _positive(cls, value: int) -> int:
-        if value < 1:
-            raise ValueError(f"batch_size is at least 1, not {value}")
+    def _positive(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and value < 1:
+            raise ValueError(f"{info.field_name} is at least 1, not {value}")
         return value
 
 

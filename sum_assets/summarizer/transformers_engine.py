@@ -1,46 +1,46 @@
 """The engine that runs everywhere, and the reference for quality: transformers on torch."""
 
 import gc
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, BitsAndBytesConfig
 from transformers.utils import logging as transformers_logging
 
 from sum_assets.errors import UserError
-from sum_assets.summarizer import Abstract, EngineState, Phases, Rejection, Summary
-from sum_assets.summarizer.prompts import Encoded, PromptEncoder
-from sum_assets.summarizer.resolve import Resolved
+from sum_assets.summarizer import EngineState
+from sum_assets.summarizer.decoding import Decoder, can_decode, padded
+from sum_assets.summarizer.models import stop_tokens
+from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.token_engine import Output
 
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
-class TransformersSummarizer:
-    """Serves one model on one device; see `sum_assets.summarizer.Summarizer`.
+class TransformersGenerator:
+    """Generates batch by batch; see `sum_assets.summarizer.token_engine.Generator`.
 
-    Raises UserError where the model's files cannot be loaded.
+    `naive` pads every input to the input limit and leaves all to transformers' `generate`. Raises UserError
+    where the model's files cannot be loaded.
     """
 
-    def __init__(self, resolved: Resolved, *, pad_to_limit: bool = False) -> None:
+    def __init__(self, resolved: ResolvedModel, tokenizer: Any, *, naive: bool = False) -> None:
         self._resolved = resolved
-        self._narrowest = resolved.settings.max_input_tokens if pad_to_limit else 0
+        self._narrowest = resolved.settings.max_input_tokens if naive else 0
         self._batch_size = resolved.batch_size
+        self._batch_tokens = resolved.batch_tokens
         self._out_of_memory = 0
         transformers_logging.disable_progress_bar()
-        files = resolved.files
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(files.location, revision=files.commit or "main")
             self._model = self._load()
         except (OSError, ValueError, SafetensorError) as error:
             raise UserError(f"model: {resolved.settings.model} cannot be loaded: {error}") from error
         self._model.eval()
-        chat = not resolved.encoder_decoder and bool(self._tokenizer.chat_template)
-        self._encoder = PromptEncoder(
-            self._tokenizer, resolved.settings.prompt, resolved.settings.max_input_tokens, chat=chat
-        )
-        self._stops = self._generation_settings()
+        self._set_generation(tokenizer)
+        fast = not naive and resolved.attention == "sdpa" and can_decode(self._model)
+        self._decoder = Decoder(self._model) if fast else None
 
     def _load(self) -> Any:
         resolved = self._resolved
@@ -64,8 +64,8 @@ class TransformersSummarizer:
         model: Any = auto_class.from_pretrained(resolved.files.location, **options)
         return model if resolved.quantization != "none" else model.to(resolved.device.torch_name)
 
-    def _generation_settings(self) -> frozenset[int]:
-        """Put our limits into the model's own generation settings; return the ids that end a summary."""
+    def _set_generation(self, tokenizer: Any) -> None:
+        """Put our limits into the model's own generation settings."""
         settings = self._resolved.settings
         own = self._model.generation_config
         own.do_sample = False
@@ -73,44 +73,40 @@ class TransformersSummarizer:
         own.num_beams = settings.num_beams
         own.max_new_tokens = settings.max_output_tokens
         own.max_length = None
-        if own.eos_token_id is None:
-            own.eos_token_id = self._tokenizer.eos_token_id
-        stops = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
+        stops = stop_tokens(self._resolved.files, tokenizer)
+        own.eos_token_id = stops
         if own.pad_token_id is None:
-            own.pad_token_id = stops[0] if self._tokenizer.pad_token_id is None else self._tokenizer.pad_token_id
-        return frozenset(stops)
+            own.pad_token_id = stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
-    def summarize(self, abstracts: Iterable[Abstract], phases: Phases) -> Iterator[list[Summary | Rejection]]:
-        """Generate longest first, so that the largest need of memory comes at once, not at the end."""
-        with phases("tokenize"):
-            pending = self._encoder.encode([(a.abstract_id, a.text) for a in abstracts])
-            pending.sort(key=lambda e: (-len(e.ids), e.abstract_id))
-        while pending:
-            batch = pending[: self._batch_size]
-            with phases("generate"):
-                outputs = self._generate(batch)
+    def generate(self, prompts: Sequence[list[int]]) -> Iterator[list[tuple[int, Output]]]:
+        """Yield each batch; where memory runs out, halve it."""
+        first = 0
+        while first < len(prompts):
+            batch = prompts[first : first + self._rows(len(prompts[first]))]
+            outputs = self._generate(batch)
             if outputs is None:
                 self._out_of_memory += 1
                 if len(batch) > 1:
                     self._batch_size = len(batch) // 2
+                    if self._batch_tokens is not None:
+                        self._batch_tokens //= 2
                     continue
-                need = f"{len(batch[0].ids)} input tokens do not fit on {self._resolved.device.name}"
-                yield [Rejection(batch[0].abstract_id, "out_of_memory", need)]
+                need = f"{len(batch[0])} input tokens do not fit on {self._resolved.device.name}"
+                yield [(first, ("out_of_memory", need))]
             else:
-                with phases("detokenize"):
-                    results = self._decode(batch, outputs)
-                yield results
-            pending = pending[len(batch) :]
+                yield list(enumerate(outputs, first))
+            first += len(batch)
 
-    def _generate(self, batch: Sequence[Encoded]) -> list[list[int]] | None:
+    def _rows(self, longest: int) -> int:
+        """Return how many inputs go together, of which the first is the longest."""
+        if self._batch_tokens is None:
+            return self._batch_size
+        return max(1, self._batch_tokens // (longest + self._resolved.settings.max_output_tokens))
+
+    def _generate(self, batch: Sequence[list[int]]) -> list[list[int]] | None:
         """Return the generated ids of every row, stop token included; None when memory ran out."""
         try:
-            ids, mask = self._pad(batch)
-            with torch.inference_mode():
-                generated = self._model.generate(input_ids=ids, attention_mask=mask)
-            # A decoder of its own starts with a start token; a causal model repeats its input.
-            start = 1 if self._resolved.encoder_decoder else ids.shape[1]
-            return generated[:, start:].tolist()  # type: ignore[no-any-return]
+            return self._decoder(batch) if self._decoder else self._generate_plainly(batch)
         except (torch.OutOfMemoryError, MemoryError):
             pass
         except RuntimeError as error:
@@ -122,35 +118,17 @@ class TransformersSummarizer:
             torch.cuda.empty_cache()
         return None
 
-    def _pad(self, batch: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return ids and mask, rows x tokens. A causal model writes on at the right: it is padded at the left."""
-        width = max(self._narrowest, *(len(e.ids) for e in batch))
-        ids = torch.full((len(batch), width), self._model.generation_config.pad_token_id)
-        mask = torch.zeros_like(ids)
-        for row, encoded in enumerate(batch):
-            n = len(encoded.ids)
-            place = slice(0, n) if self._resolved.encoder_decoder else slice(width - n, width)
-            ids[row, place] = torch.tensor(encoded.ids)
-            mask[row, place] = 1
+    def _generate_plainly(self, batch: Sequence[list[int]]) -> list[list[int]]:
+        own = self._model.generation_config
+        left = not self._resolved.encoder_decoder
+        ids, mask = padded(batch, own.pad_token_id, left=left, width=self._narrowest)
         device = self._resolved.device.torch_name
-        return ids.to(device), mask.to(device)
-
-    def _decode(self, batch: Sequence[Encoded], outputs: Sequence[list[int]]) -> list[Summary | Rejection]:
-        lengths = [next((i + 1 for i, t in enumerate(row) if t in self._stops), None) for row in outputs]
-        rows = [row[:length] for row, length in zip(outputs, lengths, strict=True)]
-        texts = self._tokenizer.batch_decode(rows, skip_special_tokens=True)
-        results: list[Summary | Rejection] = []
-        for encoded, row, length, text in zip(batch, rows, lengths, texts, strict=True):
-            # PostgreSQL's text holds no NUL.
-            text = text.replace("\x00", "").strip()
-            if text:
-                reason: Literal["stop", "length"] = "length" if length is None else "stop"
-                results.append(
-                    Summary(encoded.abstract_id, text, len(encoded.ids), len(row), encoded.truncated, reason)
-                )
-            else:
-                results.append(Rejection(encoded.abstract_id, "empty_summary", "the model wrote nothing"))
-        return results
+        with torch.inference_mode():
+            generated = self._model.generate(input_ids=ids.to(device), attention_mask=mask.to(device))
+        # A decoder of its own starts with a start token; a causal model repeats its input.
+        rows = generated[:, ids.shape[1] if left else 1 :].tolist()
+        lengths = [next((i + 1 for i, t in enumerate(row) if t in own.eos_token_id), None) for row in rows]
+        return [row[:length] for row, length in zip(rows, lengths, strict=True)]
 
     def state(self) -> EngineState:
         """Return the batch size in use and the device's peak memory, where the device tells it."""

@@ -1,0 +1,397 @@
+"""Greedy decoding of a batch on transformers' models, without what makes `generate` slow.
+
+`generate` joins the whole cache anew for each token and layer, reads a prompt that all inputs share once for
+each, computes rows that have ended until the last one has, and pads inputs in front, so that attention needs
+a mask. Here the cache is written in place, the shared prompt is read once, inputs are read some at a time and
+decoded all together, and ended rows are dropped. `generate` still prepares the model's own rules for
+generation (`custom_generate` in its documentation), which hold here too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch.nn.functional import pad, scaled_dot_product_attention
+from transformers import AttentionInterface
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, EncoderDecoderCache
+from transformers.modeling_outputs import BaseModelOutput
+
+#: The name under which transformers finds `_attend`. It makes no masks for it: those it needs are given.
+ATTENTION = "sum_assets"
+#: Model families whose texts were compared with those of `generate`.
+FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3", "t5", "mt5", "bart", "mbart", "pegasus"})
+#: Tokens read at once. A CPU is busy with one input, and then no padding is read.
+_PIECE = {"cpu": 1}
+#: Queries that attend together on a CPU: what they need stays in its cache.
+_BLOCK = 128
+#: Rows are dropped when so many of those in the cache have ended: dropping copies those that go on.
+_DROP = 1 / 8
+
+
+def _attend(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    position_bias: torch.Tensor | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attend; without a mask, each query of a causal layer sees the keys up to its own.
+
+    Shapes are rows x heads x tokens x head size. There may be more keys than queries, which are the last then,
+    and fewer heads of keys than of queries, which share them.
+    """
+    length = query.shape[2]
+    causal = attention_mask is None and length > 1 and module.is_causal
+    if position_bias is not None:
+        attention_mask = position_bias if attention_mask is None else position_bias + attention_mask
+    if query.device.type == "cpu":
+        output = _attend_on_cpu(query, key, value, attention_mask, scaling, causal)
+    else:
+        output = _attend_fused(query, key, value, attention_mask, scaling, causal)
+    return output.transpose(1, 2).contiguous(), None
+
+
+def _attend_fused(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scaling: float | None,
+    causal: bool,
+) -> torch.Tensor:
+    """Leave it to torch's kernel, keys repeated only where there are several queries."""
+    rows, heads, length, size = query.shape
+    groups = heads // key.shape[1]
+    if groups > 1 and length == 1 and (mask is None or mask.shape[1] == 1):
+        query = query.reshape(rows, key.shape[1], groups, size)
+    elif groups > 1:
+        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    before = key.shape[2] - length if causal else 0
+    if before:  # the kernel aligns queries with the first keys
+        query = pad(query, (0, 0, before, 0))
+    output = scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal, scale=scaling)
+    return output[:, :, before:].reshape(rows, heads, length, -1)
+
+
+def _attend_on_cpu(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scaling: float | None,
+    causal: bool,
+) -> torch.Tensor:
+    """Multiply matrices block by block, which here takes half of the time of torch's own kernel for CPUs.
+
+    A block of queries leaves out the keys after it. Keys stand on the left of a product with one query each:
+    on the right, oneDNN copies them.
+    """
+    rows, heads, length, size = query.shape
+    groups, keys = heads // key.shape[1], key.shape[2]
+    query = (query * (size**-0.5 if scaling is None else scaling)).reshape(rows * key.shape[1], groups, length, size)
+    key, value = key.flatten(0, 1), value.flatten(0, 1)
+    output = query.new_empty(*query.shape[:3], value.shape[2])
+    for first in range(0, length, _BLOCK):
+        last = min(first + _BLOCK, length)
+        seen = keys - length + last if causal else keys
+        block = query[:, :, first:last].flatten(1, 2)
+        if length == 1:
+            scores = torch.bmm(key, block.transpose(1, 2)).transpose(1, 2)
+        else:
+            scores = torch.bmm(block, key[:, :seen].transpose(1, 2))
+        scores = scores.reshape(rows, heads, last - first, seen)
+        if mask is not None:
+            scores = scores + mask[:, :, first:last] if mask.shape[2] > 1 else scores + mask
+        elif causal:
+            after = torch.ones(last - first, seen, dtype=torch.bool, device=query.device).triu(seen - last + first + 1)
+            scores.masked_fill_(after, float("-inf"))
+        shares = scores.softmax(-1).view(len(key), -1, seen)
+        output[:, :, first:last] = torch.bmm(shares, value[:, :seen]).view(-1, groups, last - first, value.shape[2])
+    return output.view(rows, heads, length, -1)
+
+
+AttentionInterface.register(ATTENTION, _attend)
+
+
+@dataclass
+class _Place:
+    """Where the next keys go: which rows of a cache that holds `shape` rows and columns, from which column."""
+
+    shape: tuple[int, int]
+    rows: slice
+    start: int = 0
+
+
+class _Layer(CacheLayerMixin):
+    """Keys and values of one layer, rows x heads x columns x head size, written in place."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+
+    def __init__(self, place: _Place) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._place = place
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Make room for all rows. Zeros, since what a mask hides must still be a number."""
+        rows, columns = self._place.shape
+        self.keys = key_states.new_zeros(rows, key_states.shape[1], columns, key_states.shape[3])
+        self.values = value_states.new_zeros(rows, value_states.shape[1], columns, value_states.shape[3])
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write new columns, and return all up to them."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        rows, start = self._place.rows, self._place.start
+        stop = start + key_states.shape[2]
+        self.keys[rows, :, start:stop] = key_states
+        self.values[rows, :, start:stop] = value_states
+        return self.keys[rows, :, :stop], self.values[rows, :, :stop]
+
+    def get_seq_length(self) -> int:
+        """Return the columns before the next."""
+        return self._place.start
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Return columns and offset of a mask."""
+        return self._place.start + query_length, 0
+
+    def get_max_length(self) -> int:
+        """Return the columns there are."""
+        return self._place.shape[1]
+
+
+class _Started:
+    """A batch whose inputs were read: it gives the next logits, and lets rows go."""
+
+    logits: torch.Tensor
+
+    def __init__(self, model: Any, rows: int, columns: int) -> None:
+        self._model = model
+        self._place = _Place((rows, columns), slice(0, rows))
+        new_layer: Any = partial(_Layer, self._place)
+        self._own: Any = Cache(layer_class_to_replicate=new_layer)
+
+    def step(self, tokens: torch.Tensor) -> None:
+        """Take one token per row."""
+        raise NotImplementedError
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Go on with these rows alone."""
+        kept, stop = len(rows), self._place.start
+        for layer in self._own.layers:
+            layer.keys[:kept, :, :stop] = layer.keys[rows, :, :stop]
+            layer.values[:kept, :, :stop] = layer.values[rows, :, :stop]
+        self._place.rows = slice(0, kept)
+
+
+class _Causal(_Started):
+    """The prompt and what is written stand in one cache, with a gap after prompts shorter than the longest."""
+
+    def __init__(self, model: Any, prompts: Sequence[list[int]], room: int, piece_tokens: int) -> None:
+        n, lengths = len(prompts), [len(prompt) for prompt in prompts]
+        width = max(lengths)
+        super().__init__(model, n, width + room)
+        place = self._place
+        shared = _shared(prompts) if n > 1 else 0
+        if shared:
+            place.rows = slice(0, 1)
+            self._read([prompts[0][:shared]])
+            for layer in self._own.layers:
+                layer.keys[1:, :, :shared] = layer.keys[:1, :, :shared]
+                layer.values[1:, :, :shared] = layer.values[:1, :, :shared]
+            place.start = shared
+        pieces = []
+        first = 0
+        while first < n:
+            last = first + max(1, piece_tokens // (lengths[first] - shared))
+            place.rows = slice(first, min(last, n))
+            pieces.append(self._read([prompt[shared:] for prompt in prompts[first:last]]))
+            first = last
+        self.logits = torch.cat(pieces)
+        place.rows, place.start = slice(0, n), width
+        self._positions = torch.tensor(lengths, device=model.device)[:, None]
+        columns = torch.arange(width + room, device=model.device)
+        hidden = (columns >= self._positions) & (columns < width)
+        self._mask = torch.where(hidden, torch.finfo(model.dtype).min, 0.0).to(model.dtype)[:, None, None]
+
+    def _read(self, prompts: Sequence[list[int]]) -> torch.Tensor:
+        """Write prompts into the cache, which pads them at the end; return the logits of each one's last token."""
+        device, start = self._model.device, self._place.start
+        ids, _ = padded(prompts, 0, left=False)
+        last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=device)
+        ends, place = torch.unique(last, return_inverse=True)
+        logits = self._model(
+            input_ids=ids.to(device),
+            position_ids=torch.arange(start, start + ids.shape[1], device=device)[None],
+            past_key_values=self._own,
+            use_cache=True,
+            logits_to_keep=ends,
+        ).logits
+        return logits[torch.arange(len(prompts), device=device), place]  # type: ignore[no-any-return]
+
+    def step(self, tokens: torch.Tensor) -> None:
+        self.logits = self._model(
+            input_ids=tokens[:, None],
+            position_ids=self._positions,
+            attention_mask=self._mask[..., : self._place.start + 1],
+            past_key_values=self._own,
+            use_cache=True,
+        ).logits[:, -1]
+        self._place.start += 1
+        self._positions = self._positions + 1
+
+    def keep(self, rows: torch.Tensor) -> None:
+        super().keep(rows)
+        self._positions, self._mask = self._positions[rows], self._mask[rows]
+
+
+class _Seq2Seq(_Started):
+    """The input is encoded; the decoder starts with a token of its own."""
+
+    def __init__(self, model: Any, hidden: torch.Tensor, mask: torch.Tensor | None, start: torch.Tensor, room: int):
+        super().__init__(model, len(hidden), 1 + room)
+        self._hidden, self._mask = hidden, mask
+        self._cache: Any = EncoderDecoderCache(self._own, DynamicCache())
+        self.step(start)
+
+    def step(self, tokens: torch.Tensor) -> None:
+        self.logits = self._model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=self._hidden),
+            attention_mask=self._mask,
+            decoder_input_ids=tokens[:, None],
+            past_key_values=self._cache,
+            use_cache=True,
+        ).logits[:, -1]
+        self._place.start += 1
+
+    def keep(self, rows: torch.Tensor) -> None:
+        super().keep(rows)
+        for layer in self._cache.cross_attention_cache.layers:
+            layer.keys, layer.values = layer.keys[rows], layer.values[rows]
+        self._hidden = self._hidden[rows]
+        self._mask = None if self._mask is None else self._mask[rows]
+
+
+def can_decode(model: Any) -> bool:
+    """Return whether a model is of a family that was tried, decodes greedily and sees all of its input."""
+    config, own = model.config, model.generation_config
+    longest = getattr(config, "max_position_embeddings", None) or 0
+    window = getattr(config, "sliding_window", None)
+    layers = getattr(config, "layer_types", None) or ["full_attention"]
+    sees_all = set(layers) == {"full_attention"} or (window is not None and window >= longest)
+    return config.model_type in FAMILIES and own.num_beams == 1 and sees_all
+
+
+class Decoder:
+    """Decodes batches of one model, which it sets to its own attention."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._piece_tokens = _PIECE.get(model.device.type, 16_384)
+        self._stops = frozenset(torch.as_tensor(model.generation_config.eos_token_id).flatten().tolist())
+        model.set_attn_implementation(ATTENTION)
+
+    def __call__(self, prompts: Sequence[list[int]]) -> list[list[int]]:
+        """Return what the model writes on each prompt, stop token included. Longest first is fastest."""
+        seq2seq, device = self._model.config.is_encoder_decoder, self._model.device
+        room = self._model.generation_config.max_new_tokens
+        ids, mask = padded(prompts, self._model.generation_config.pad_token_id, left=not seq2seq)
+        ids, mask = ids.to(device), mask.to(device)
+        outputs: list[list[int]] = []
+        given: dict[str, Any] = {}
+
+        def decode(_: Any, input_ids: torch.Tensor, logits_processor: Any, **__: Any) -> torch.Tensor:
+            started: _Started
+            if seq2seq:
+                hidden = given["encoder_outputs"].last_hidden_state
+                started = _Seq2Seq(self._model, hidden, _visible(mask, self._model.dtype), input_ids[:, -1], room)
+            else:
+                started = _Causal(self._model, prompts, room, self._piece_tokens)
+            outputs.extend(self._write(started, input_ids, logits_processor, room))
+            return input_ids
+
+        with torch.inference_mode():
+            if seq2seq:
+                given["encoder_outputs"] = BaseModelOutput(last_hidden_state=self._encode(ids, mask))
+            self._model.generate(input_ids=ids, attention_mask=mask, custom_generate=decode, **given)
+        return outputs
+
+    def _encode(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the encoder's states, rows x tokens x size, with zeros where there is no input."""
+        lengths = mask.sum(1).tolist()
+        encoder, first = self._model.get_encoder(), 0
+        states: torch.Tensor | None = None
+        while first < len(ids):
+            last = first + max(1, self._piece_tokens // lengths[first])
+            width = max(lengths[first:last])
+            piece: torch.Tensor = encoder(
+                input_ids=ids[first:last, :width],
+                attention_mask=_visible(mask[first:last, :width], self._model.dtype),
+            ).last_hidden_state
+            if states is None:
+                states = piece.new_zeros(*ids.shape, piece.shape[2])
+            states[first:last, :width] = piece
+            first = last
+        assert states is not None
+        return states
+
+    def _write(self, started: _Started, sequences: torch.Tensor, processors: Any, room: int) -> list[list[int]]:
+        """Take the likeliest token of each row until all have ended. `sequences` is what rules look at."""
+        outputs: list[list[int]] = [[] for _ in range(len(sequences))]
+        rows = list(range(len(sequences)))
+        ended = [False] * len(rows)
+        for step in range(room):
+            logits = started.logits
+            if processors:
+                logits = processors(sequences, logits.float())
+            tokens = logits.argmax(-1)
+            for place, token in enumerate(tokens.tolist()):
+                if not ended[place]:
+                    outputs[rows[place]].append(token)
+                    ended[place] = token in self._stops
+            if all(ended) or step + 1 == room:
+                break
+            if processors:  # some of them know the rows that they began with
+                sequences = torch.cat([sequences, tokens[:, None]], dim=1)
+            elif sum(ended) >= _DROP * len(rows):
+                going = [place for place in range(len(rows)) if not ended[place]]
+                index = torch.tensor(going, device=tokens.device)
+                started.keep(index)
+                tokens, rows, ended = tokens[index], [rows[place] for place in going], [False] * len(going)
+            started.step(tokens)
+        return outputs
+
+
+def padded(rows: Sequence[list[int]], filler: int, *, left: bool, width: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return token ids and mask, rows x tokens, of the longest row or of `width`."""
+    width = max(width, *map(len, rows))
+    ids = torch.full((len(rows), width), filler)
+    mask = torch.zeros_like(ids)
+    for i, row in enumerate(rows):
+        place = slice(width - len(row), width) if left else slice(0, len(row))
+        ids[i, place] = torch.tensor(row)
+        mask[i, place] = 1
+    return ids, mask
+
+
+def _shared(prompts: Sequence[list[int]]) -> int:
+    """Return how many first tokens all prompts have in common; the last token of each is its own."""
+    low, high = min(prompts), max(prompts)
+    length = min(map(len, prompts)) - 1
+    return next((i for i in range(length) if low[i] != high[i]), length)
+
+
+def _visible(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor | None:
+    """Return what to add to attention scores, rows x 1 x 1 x tokens; None where nothing is hidden."""
+    if bool(mask.all()):
+        return None
+    return torch.where(mask.bool(), 0.0, torch.finfo(dtype).min).to(dtype)[:, None, None]

@@ -1,0 +1,85 @@
+"""What all engines with a model share: text to tokens, tokens to text, longest first."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, Protocol
+
+from transformers import AutoTokenizer
+
+from sum_assets.errors import UserError
+from sum_assets.summarizer import Abstract, EngineState, Phases, Rejection, Summary
+from sum_assets.summarizer.models import stop_tokens
+from sum_assets.summarizer.prompts import Encoded, PromptEncoder
+from sum_assets.summarizer.resolve import ResolvedModel
+
+#: What became of a prompt: the ids that the model wrote, stop token included, or (reason, detail).
+Output = list[int] | tuple[str, str]
+
+
+class Generator(Protocol):
+    """A loaded model: token ids in, token ids out."""
+
+    def generate(self, prompts: Sequence[list[int]]) -> Iterator[list[tuple[int, Output]]]:
+        """Yield (index of the prompt, output) as they finish, those together that finish together."""
+        ...
+
+    def state(self) -> EngineState:
+        """Return how it is doing."""
+        ...
+
+
+class TokenEngine:
+    """Serves one model on one device; see `sum_assets.summarizer.Summarizer`.
+
+    Raises UserError where the model's tokenizer cannot be loaded.
+    """
+
+    def __init__(self, resolved: ResolvedModel, load: Callable[[Any], Generator]) -> None:
+        files = resolved.files
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(files.location, revision=files.commit or "main")
+        except (OSError, ValueError) as error:
+            raise UserError(f"model: {resolved.settings.model} cannot be loaded: {error}") from error
+        chat = not resolved.encoder_decoder and bool(self._tokenizer.chat_template)
+        self._encoder = PromptEncoder(
+            self._tokenizer, resolved.settings.prompt, resolved.settings.max_input_tokens, chat=chat
+        )
+        self._generator = load(self._tokenizer)
+        self._stops = stop_tokens(files, self._tokenizer)
+
+    def summarize(self, abstracts: Iterable[Abstract], phases: Phases) -> Iterator[list[Summary | Rejection]]:
+        """Generate longest first, so that the largest need of memory comes at once, not at the end."""
+        with phases("tokenize"):
+            inputs = self._encoder.encode([(a.abstract_id, a.text) for a in abstracts])
+            inputs.sort(key=lambda e: (-len(e.ids), e.abstract_id))
+        finished = self._generator.generate([e.ids for e in inputs])
+        while True:
+            with phases("generate"):
+                outputs = next(finished, None)
+            if outputs is None:
+                return
+            with phases("detokenize"):
+                results = self._decode([(inputs[index], output) for index, output in outputs])
+            yield results
+
+    def _decode(self, finished: Sequence[tuple[Encoded, Output]]) -> list[Summary | Rejection]:
+        written = [output for _, output in finished if isinstance(output, list)]
+        texts = iter(self._tokenizer.batch_decode(written, skip_special_tokens=True))
+        results: list[Summary | Rejection] = []
+        for encoded, output in finished:
+            if isinstance(output, tuple):
+                results.append(Rejection(encoded.abstract_id, *output))
+                continue
+            # PostgreSQL's text holds no NUL.
+            text = next(texts).replace("\x00", "").strip()
+            if text:
+                reason: Literal["stop", "length"] = "stop" if output[-1] in self._stops else "length"
+                results.append(
+                    Summary(encoded.abstract_id, text, len(encoded.ids), len(output), encoded.truncated, reason)
+                )
+            else:
+                results.append(Rejection(encoded.abstract_id, "empty_summary", "the model wrote nothing"))
+        return results
+
+    def state(self) -> EngineState:
+        """Return how the engine is doing."""
+        return self._generator.state()
