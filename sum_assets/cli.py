@@ -30,10 +30,13 @@ from sum_assets.corpus.verify import uncovered, verify_range
 from sum_assets.errors import UserError
 from sum_assets.home import DEMO_VARIABLE, URL_VARIABLE, base_dir, demo_dir, home, in_demo, postgres_dir, project_file
 from sum_assets.partitions import IdRange
+from sum_assets.summarizer import environments
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 db = typer.Typer(no_args_is_help=True, help="The embedded PostgreSQL server, for who has none.")
 app.add_typer(db, name="db")
+engine = typer.Typer(no_args_is_help=True, help="Engines that run in an environment of their own.")
+app.add_typer(engine, name="engine")
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 RangeKey = Annotated[str | None, typer.Option("--range", help="One ID range; all without it.")]
@@ -60,6 +63,17 @@ def stop() -> None:
     """Stop the running one: your own, or the demo's where there is no other."""
     data = postgres_dir(home())
     out.print(f"stopped {data}" if server.stop(data) else f"{data} was not running")
+
+
+@engine.command()
+def install(
+    name: Annotated[str, typer.Argument(help="openvino (CPU) or vllm (causal models).")],
+) -> None:
+    """Make an engine's environment, or replace it; some minutes and gigabytes."""
+    with out.status(f"installing {name}") as status:
+        environments.install(name, lambda line: status.update(escape(line[: out.width - 4])))
+    versions = ", ".join(f"{library} {version}" for library, version in environments.versions_of(name).items())
+    out.print(f"engine {name} is installed: {versions}", markup=False)
 
 
 @app.command()

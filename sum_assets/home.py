@@ -69,3 +69,8 @@ def dagster_dir(of: Path) -> Path:
 def models_dir() -> Path:
     """Return the cache of converted models, shared by all homes: it depends on the files converted alone."""
     return base_dir() / "models"
+
+
+def engines_dir() -> Path:
+    """Return where the environments of engines are, shared by all homes."""
+    return base_dir() / "engines"

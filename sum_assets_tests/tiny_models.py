@@ -20,6 +20,8 @@ from transformers import (
 WORDS = [first + second for first in "bdfgklmn" for second in ("ale", "ima", "oro", "une", "ayo")]
 SPECIAL = ["<pad>", "</s>", "<unk>", "<s>"]
 COPIED = 4
+#: What the configurations of BART on the hub say beside; converters read it.
+HUB_BART: dict[str, Any] = {"normalize_before": False, "normalize_embedding": True}
 
 
 def sentence(seed: int, words: int) -> str:
@@ -46,7 +48,7 @@ def save_copier(kind: str, folder: Path) -> None:
             BartConfig(
                 d_model=64, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
                 encoder_ffn_dim=128, decoder_ffn_dim=128, max_position_embeddings=128, dropout=0.0, bos_token_id=3,
-                decoder_start_token_id=1, forced_eos_token_id=None, **sizes,
+                decoder_start_token_id=1, forced_eos_token_id=None, **HUB_BART, **sizes,
             )
         )  # fmt: skip
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)

@@ -85,10 +85,17 @@ def open_summarizer(resolved: "Resolved", *, naive: bool = False) -> Summarizer:
     from sum_assets.summarizer.resolve import ResolvedLead, ResolvedModel
     from sum_assets.summarizer.token_engine import TokenEngine
     from sum_assets.summarizer.transformers_engine import TransformersGenerator
+    from sum_assets.summarizer.worker_engine import WorkerGenerator
 
     if isinstance(resolved, ResolvedLead):
         return LeadEngine(resolved)
     assert isinstance(resolved, ResolvedModel)
+    if resolved.engine == "ctranslate2":
+        from sum_assets.summarizer.ctranslate2_engine import CTranslate2Generator
+
+        return TokenEngine(resolved, lambda tokenizer: CTranslate2Generator(resolved, tokenizer))
+    if resolved.engine != "transformers":
+        return TokenEngine(resolved, lambda tokenizer: WorkerGenerator(resolved, tokenizer))
     return TokenEngine(resolved, lambda tokenizer: TransformersGenerator(resolved, tokenizer, naive=naive))
 
 

@@ -108,8 +108,8 @@ def _attend_on_cpu(
         if mask is not None:
             scores = scores + mask[:, :, first:last] if mask.shape[2] > 1 else scores + mask
         elif causal:
-            after = torch.ones(last - first, seen, dtype=torch.bool, device=query.device).triu(seen - last + first + 1)
-            scores.masked_fill_(after, float("-inf"))
+            after = torch.ones(last - first, last - first, dtype=torch.bool).triu(1)
+            scores[..., first - last :].masked_fill_(after, float("-inf"))
         shares = scores.softmax(-1).view(len(key), -1, seen)
         output[:, :, first:last] = torch.bmm(shares, value[:, :seen]).view(-1, groups, last - first, value.shape[2])
     return output.view(rows, heads, length, -1)
@@ -125,6 +125,9 @@ class _Place:
     shape: tuple[int, int]
     rows: slice
     start: int = 0
+    #: Whether attention gets all columns, those not written yet too: a mask hides them. A product of matrices on a
+    #: CPU copies what does not lie in one piece.
+    whole: bool = False
 
 
 class _Layer(CacheLayerMixin):
@@ -147,14 +150,15 @@ class _Layer(CacheLayerMixin):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write new columns, and return all up to them."""
+        """Write new columns, and return what attention is to see."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         rows, start = self._place.rows, self._place.start
         stop = start + key_states.shape[2]
         self.keys[rows, :, start:stop] = key_states
         self.values[rows, :, start:stop] = value_states
-        return self.keys[rows, :, :stop], self.values[rows, :, :stop]
+        seen = self._place.shape[1] if self._place.whole else stop
+        return self.keys[rows, :, :seen], self.values[rows, :, :seen]
 
     def get_seq_length(self) -> int:
         """Return the columns before the next."""
@@ -178,6 +182,7 @@ class _Started:
         self._model = model
         self._place = _Place((rows, columns), slice(0, rows))
         new_layer: Any = partial(_Layer, self._place)
+        self._whole = model.device.type == "cpu"
         self._own: Any = Cache(layer_class_to_replicate=new_layer)
 
     def step(self, tokens: torch.Tensor) -> None:
@@ -217,11 +222,10 @@ class _Causal(_Started):
             pieces.append(self._read([prompt[shared:] for prompt in prompts[first:last]]))
             first = last
         self.logits = torch.cat(pieces)
-        place.rows, place.start = slice(0, n), width
+        place.rows, place.start, place.whole = slice(0, n), width, self._whole
         self._positions = torch.tensor(lengths, device=model.device)[:, None]
-        columns = torch.arange(width + room, device=model.device)
-        hidden = (columns >= self._positions) & (columns < width)
-        self._mask = torch.where(hidden, torch.finfo(model.dtype).min, 0.0).to(model.dtype)[:, None, None]
+        written = torch.arange(width + room, device=model.device) < self._positions
+        self._mask = _scores(written, model.dtype)
 
     def _read(self, prompts: Sequence[list[int]]) -> torch.Tensor:
         """Write prompts into the cache, which pads them at the end; return the logits of each one's last token."""
@@ -239,10 +243,11 @@ class _Causal(_Started):
         return logits[torch.arange(len(prompts), device=device), place]  # type: ignore[no-any-return]
 
     def step(self, tokens: torch.Tensor) -> None:
+        self._mask[..., self._place.start] = 0
         self.logits = self._model(
             input_ids=tokens[:, None],
             position_ids=self._positions,
-            attention_mask=self._mask[..., : self._place.start + 1],
+            attention_mask=self._mask if self._whole else self._mask[..., : self._place.start + 1],
             past_key_values=self._own,
             use_cache=True,
         ).logits[:, -1]
@@ -260,14 +265,20 @@ class _Seq2Seq(_Started):
     def __init__(self, model: Any, hidden: torch.Tensor, mask: torch.Tensor | None, start: torch.Tensor, room: int):
         super().__init__(model, len(hidden), 1 + room)
         self._hidden, self._mask = hidden, mask
+        self._place.whole = self._whole
+        unwritten = torch.zeros(1, self._place.shape[1], dtype=torch.bool, device=model.device)
+        self._own_mask = _scores(unwritten, model.dtype) if self._whole else None
         self._cache: Any = EncoderDecoderCache(self._own, DynamicCache())
         self.step(start)
 
     def step(self, tokens: torch.Tensor) -> None:
+        if self._own_mask is not None:
+            self._own_mask[..., self._place.start] = 0
         self.logits = self._model(
             encoder_outputs=BaseModelOutput(last_hidden_state=self._hidden),
             attention_mask=self._mask,
             decoder_input_ids=tokens[:, None],
+            decoder_attention_mask=self._own_mask,
             past_key_values=self._cache,
             use_cache=True,
         ).logits[:, -1]
@@ -392,6 +403,9 @@ def _shared(prompts: Sequence[list[int]]) -> int:
 
 def _visible(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor | None:
     """Return what to add to attention scores, rows x 1 x 1 x tokens; None where nothing is hidden."""
-    if bool(mask.all()):
-        return None
-    return torch.where(mask.bool(), 0.0, torch.finfo(dtype).min).to(dtype)[:, None, None]
+    return None if bool(mask.all()) else _scores(mask.bool(), dtype)
+
+
+def _scores(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return what to add to attention scores, rows x 1 x 1 x tokens."""
+    return torch.where(visible, 0.0, torch.finfo(dtype).min).to(dtype)[:, None, None]

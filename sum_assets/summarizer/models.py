@@ -3,12 +3,14 @@
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import transformers
 from filelock import FileLock
+from huggingface_hub import snapshot_download
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PretrainedConfig
 
 from sum_assets.errors import UserError
@@ -103,28 +105,45 @@ def _hash_files(files: list[Path]) -> str:
     return total.hexdigest()[:32]
 
 
-def _converted(gguf: Path, digest: str) -> Path:
-    """Return the folder of a GGUF file's dequantized weights and tokenizer, made on first use.
+def build_once(name: str, build: Callable[[Path], None]) -> Path:
+    """Return the folder of a conversion, made on first use.
 
     It is built aside under a lock and renamed when it is whole, so that nobody sees half of it.
     """
-    folder = models_dir() / f"{gguf.stem}-{digest[:12]}-transformers-{transformers.__version__}"
+    folder = models_dir() / name
     models_dir().mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
-            building = Path(tempfile.mkdtemp(dir=models_dir(), prefix=f".{gguf.stem}-"))
-            transformers.utils.logging.disable_progress_bar()
+            building = Path(tempfile.mkdtemp(dir=models_dir(), prefix=".building-"))
             try:
-                source, name = str(gguf.parent), gguf.name
-                options = {}
-                if hasattr(transformers, "GgufConfig"):  # newer versions keep the blocks packed unless told
-                    options["quantization_config"] = transformers.GgufConfig(dequantize=True)
-                model = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, **options)
-                model.save_pretrained(building)
-                AutoTokenizer.from_pretrained(source, gguf_file=name).save_pretrained(building)
+                build(building)
                 building.rename(folder)
-            except Exception as error:  # what the reader of a damaged file raises is not documented
-                raise UserError(f"model: {gguf} cannot be converted: {_first_line(error)}") from error
             finally:
                 shutil.rmtree(building, ignore_errors=True)
     return folder
+
+
+def local_folder(files: ModelFiles) -> Path:
+    """Return the folder that holds a model's files; those of a hub model are downloaded."""
+    if files.commit is None:
+        return Path(files.location)
+    return Path(snapshot_download(files.location, revision=files.commit))
+
+
+def _converted(gguf: Path, digest: str) -> Path:
+    """Return the folder of a GGUF file's dequantized weights and tokenizer, made on first use."""
+
+    def build(folder: Path) -> None:
+        transformers.utils.logging.disable_progress_bar()
+        source, name = str(gguf.parent), gguf.name
+        options = {}
+        if hasattr(transformers, "GgufConfig"):  # newer versions keep the blocks packed unless told
+            options["quantization_config"] = transformers.GgufConfig(dequantize=True)
+        try:
+            model = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, **options)
+            model.save_pretrained(folder)
+            AutoTokenizer.from_pretrained(source, gguf_file=name).save_pretrained(folder)
+        except Exception as error:  # what the reader of a damaged file raises is not documented
+            raise UserError(f"model: {gguf} cannot be converted: {_first_line(error)}") from error
+
+    return build_once(f"{gguf.stem}-{digest[:12]}-transformers-{transformers.__version__}", build)

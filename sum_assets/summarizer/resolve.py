@@ -1,6 +1,7 @@
 """Turns settings into decisions, and decisions into a fingerprint."""
 
 import hashlib
+import importlib.util
 import json
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,6 +17,7 @@ from sum_assets.summarizer.devices import (
     choose_precision,
     find_device,
 )
+from sum_assets.summarizer.environments import LIBRARIES, python_of, versions_of
 from sum_assets.summarizer.models import ModelFiles, find_model
 from sum_assets.summarizer.settings import (
     LEAD_SENTENCES,
@@ -78,7 +80,14 @@ class ResolvedModel(Resolved):
 
     def text_settings(self) -> dict[str, Any]:
         """Return the model, its prompt and limits, how it computes, and the libraries' versions."""
-        libraries = ["transformers", "torch"] + (["bitsandbytes"] if self.quantization != "none" else [])
+        if self.engine == "transformers":
+            libraries = ["transformers", "torch"] + (["bitsandbytes"] if self.quantization != "none" else [])
+            # Local tags such as +cpu and +cu118 name the device.
+            versions = {library: version(library).partition("+")[0] for library in libraries}
+        elif self.engine == "ctranslate2":
+            versions = {"ctranslate2": version("ctranslate2")}
+        else:
+            versions = versions_of(self.engine)
         return {
             "engine": self.engine,
             "model_revision": self.files.revision,
@@ -86,8 +95,7 @@ class ResolvedModel(Resolved):
             "precision": self.precision,
             "quantization": self.quantization,
             "attention": self.attention,
-            # Local tags such as +cpu and +cu118 name the device.
-            "versions": {library: version(library).partition("+")[0] for library in libraries},
+            "versions": versions,
         }
 
     def all_settings(self) -> dict[str, Any]:
@@ -100,7 +108,9 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> Resolved:
     if gpu.engine == "lead":
         return ResolvedLead(device=find_device("cpu"), batch_size=gpu.batch_size)
     device = find_device(gpu.device)
-    quantization = check_quantization(gpu.quantization, device)
+    if gpu.engine != "transformers":
+        check_engine(gpu, device, settings)
+    quantization = gpu.quantization if gpu.engine != "transformers" else check_quantization(gpu.quantization, device)
     files = find_model(settings.model, settings.revision)
     config = files.config
     auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
@@ -109,14 +119,26 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> Resolved:
             f"model: {settings.model} is a {config.model_type}, which neither summarizes sequence to sequence nor "
             "generates as a causal model."
         )
+    if gpu.engine == "vllm" and config.is_encoder_decoder:
+        raise UnsupportedError(f"engine vllm: {settings.model} is no causal model. Set engine: transformers.")
+    if gpu.engine == "ctranslate2" and not config.is_encoder_decoder:
+        raise UnsupportedError(
+            f"engine ctranslate2: {settings.model} is not sequence to sequence. Set engine: transformers."
+        )
     model_class = auto_class._model_mapping[type(config)]
     precision = choose_precision(gpu.precision, device, config.model_type)
-    attention = choose_attention(
-        gpu.attention,
-        device,
-        precision,
-        has_sdpa=bool(getattr(model_class, "_supports_sdpa", False)),
-        has_flash=bool(getattr(model_class, "_supports_flash_attn", False)),
+    if gpu.engine == "ctranslate2":
+        precision = _ctranslate2_precision(gpu, device, precision)
+    attention = (
+        None
+        if gpu.engine != "transformers"
+        else choose_attention(
+            gpu.attention,
+            device,
+            precision,
+            has_sdpa=bool(getattr(model_class, "_supports_sdpa", False)),
+            has_flash=bool(getattr(model_class, "_supports_flash_attn", False)),
+        )
     )
     _check_limits(settings, config)
     return ResolvedModel(
@@ -129,6 +151,44 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> Resolved:
         attention=attention,
         batch_size=gpu.batch_size,
         batch_tokens=gpu.batch_tokens,
+    )
+
+
+def check_engine(gpu: GpuSettings, device: Device, settings: SummarizerSettings) -> None:
+    """Raise UnsupportedError where an engine other than transformers is missing or cannot serve a setting."""
+    engine = gpu.engine
+    if engine in LIBRARIES:
+        python_of(engine)
+        if gpu.batch_tokens is not None:
+            raise UnsupportedError(f"batch_tokens: engine {engine} fills its batches itself. Set batch_size.")
+        if settings.num_beams > 1:
+            raise UnsupportedError(f"num_beams {settings.num_beams}: engine {engine} is greedy. Set num_beams: 1.")
+    elif importlib.util.find_spec(engine) is None:
+        raise UnsupportedError(f"engine {engine} is not installed. `pip install 'sum-assets[{engine}]'`.")
+    if engine == "openvino" and device.kind != "cpu":
+        raise UnsupportedError(f"engine openvino serves the CPU, not {device.name}. Set device: cpu.")
+    if engine == "ctranslate2" and device.kind == "mps":
+        raise UnsupportedError("engine ctranslate2 has nothing for mps. Set device: cpu.")
+    known = ("none",) if engine == "vllm" else ("none", "int8")
+    if gpu.quantization not in known:
+        raise UnsupportedError(f"quantization {gpu.quantization}: engine {engine} has {' and '.join(known)}.")
+    if gpu.attention != "auto":
+        raise UnsupportedError(f"attention {gpu.attention}: engine {engine} has its own. Set auto.")
+
+
+def _ctranslate2_precision(gpu: GpuSettings, device: Device, precision: Precision) -> Precision:
+    """Return what CTranslate2 computes in: `auto` falls back to float32 where it lacks what torch has."""
+    import ctranslate2
+
+    has = ctranslate2.get_supported_compute_types(device.kind, device.index or 0)
+    prefix = "int8_" if gpu.quantization == "int8" else ""
+    if prefix + precision in has:
+        return precision
+    if gpu.precision == "auto" and f"{prefix}float32" in has:
+        return "float32"
+    raise UnsupportedError(
+        f"precision {precision}, quantization {gpu.quantization}: ctranslate2 on {device.name} has "
+        f"{', '.join(sorted(has))}. Set precision: float32."
     )
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 Precision = Literal["float32", "bfloat16", "float16"]
 Quantization = Literal["none", "int8", "nf4", "fp4"]
 Attention = Literal["eager", "sdpa", "flash_attention_2"]
-Engine = Literal["transformers", "lead"]
+Engine = Literal["transformers", "openvino", "vllm", "ctranslate2", "lead"]
 #: Sentences that the engine `lead` copies: See et al., Get To The Point (2017), hold their model against three.
 LEAD_SENTENCES = 3
 
@@ -27,7 +27,9 @@ class GpuSettings(BaseModel):
 
     engine: Engine = Field(
         default="transformers",
-        description="transformers, or lead: the first three sentences, without a model, to hold others against.",
+        description="What runs the model. transformers runs everywhere; openvino (CPU) and vllm (causal models) after "
+        "`sum-assets engine install`; ctranslate2 serves sequence-to-sequence models. lead copies the first three "
+        "sentences, to hold others against.",
     )
     device: str = Field(
         default="auto",
@@ -49,7 +51,8 @@ class GpuSettings(BaseModel):
     )
     quantization: Quantization = Field(
         default="none",
-        description="Weights in 8 bits (int8) or 4 bits (nf4, fp4) by bitsandbytes: less memory, other texts.",
+        description="Weights in 8 bits (int8) or 4 bits (nf4, fp4) by bitsandbytes: less memory, other texts. "
+        "openvino and ctranslate2 have an int8 of their own.",
     )
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
         default="auto", description="Attention kernel. auto takes sdpa where the model has it, else eager."

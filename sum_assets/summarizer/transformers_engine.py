@@ -1,7 +1,6 @@
 """The engine that runs everywhere, and the reference for quality: transformers on torch."""
 
-import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,16 +9,13 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, BitsAndByt
 from transformers.utils import logging as transformers_logging
 
 from sum_assets.errors import UserError
-from sum_assets.summarizer import EngineState
+from sum_assets.summarizer.batches import BatchGenerator
 from sum_assets.summarizer.decoding import Decoder, can_decode, padded
 from sum_assets.summarizer.models import stop_tokens
 from sum_assets.summarizer.resolve import ResolvedModel
-from sum_assets.summarizer.token_engine import Output
-
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
-class TransformersGenerator:
+class TransformersGenerator(BatchGenerator):
     """Generates batch by batch; see `sum_assets.summarizer.token_engine.Generator`.
 
     `naive` pads every input to the input limit and leaves all to transformers' `generate`. Raises UserError
@@ -27,11 +23,8 @@ class TransformersGenerator:
     """
 
     def __init__(self, resolved: ResolvedModel, tokenizer: Any, *, naive: bool = False) -> None:
-        self._resolved = resolved
+        super().__init__(resolved)
         self._narrowest = resolved.settings.max_input_tokens if naive else 0
-        self._batch_size = resolved.batch_size
-        self._batch_tokens = resolved.batch_tokens
-        self._out_of_memory = 0
         transformers_logging.disable_progress_bar()
         try:
             self._model = self._load()
@@ -78,45 +71,8 @@ class TransformersGenerator:
         if own.pad_token_id is None:
             own.pad_token_id = stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
-    def generate(self, prompts: Sequence[list[int]]) -> Iterator[list[tuple[int, Output]]]:
-        """Yield each batch; where memory runs out, halve it."""
-        first = 0
-        while first < len(prompts):
-            batch = prompts[first : first + self._rows(len(prompts[first]))]
-            outputs = self._generate(batch)
-            if outputs is None:
-                self._out_of_memory += 1
-                if len(batch) > 1:
-                    self._batch_size = len(batch) // 2
-                    if self._batch_tokens is not None:
-                        self._batch_tokens //= 2
-                    continue
-                need = f"{len(batch[0])} input tokens do not fit on {self._resolved.device.name}"
-                yield [(first, ("out_of_memory", need))]
-            else:
-                yield list(enumerate(outputs, first))
-            first += len(batch)
-
-    def _rows(self, longest: int) -> int:
-        """Return how many inputs go together, of which the first is the longest."""
-        if self._batch_tokens is None:
-            return self._batch_size
-        return max(1, self._batch_tokens // (longest + self._resolved.settings.max_output_tokens))
-
-    def _generate(self, batch: Sequence[list[int]]) -> list[list[int]] | None:
-        """Return the generated ids of every row, stop token included; None when memory ran out."""
-        try:
-            return self._decoder(batch) if self._decoder else self._generate_plainly(batch)
-        except (torch.OutOfMemoryError, MemoryError):
-            pass
-        except RuntimeError as error:
-            if not any(text in str(error).lower() for text in _OUT_OF_MEMORY):
-                raise
-        # Out here the exception, and with it every tensor of the failed attempt, is gone.
-        gc.collect()
-        if self._resolved.device.kind == "cuda":
-            torch.cuda.empty_cache()
-        return None
+    def _generate(self, batch: Sequence[list[int]]) -> list[list[int]]:
+        return self._decoder(batch) if self._decoder else self._generate_plainly(batch)
 
     def _generate_plainly(self, batch: Sequence[list[int]]) -> list[list[int]]:
         own = self._model.generation_config
@@ -130,8 +86,6 @@ class TransformersGenerator:
         lengths = [next((i + 1 for i, t in enumerate(row) if t in own.eos_token_id), None) for row in rows]
         return [row[:length] for row, length in zip(rows, lengths, strict=True)]
 
-    def state(self) -> EngineState:
-        """Return the batch size in use and the device's peak memory, where the device tells it."""
+    def _peak_bytes(self) -> int | None:
         device = self._resolved.device
-        peak = torch.cuda.max_memory_allocated(device.index) if device.kind == "cuda" else None
-        return EngineState(device.name, self._batch_size, self._out_of_memory, peak)
+        return torch.cuda.max_memory_allocated(device.index) if device.kind == "cuda" else None

@@ -47,9 +47,20 @@ def copier(request: pytest.FixtureRequest) -> Path:
     return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 8])
-def test_sequence_to_sequence_model_copies_every_row(copier: Path, batch_size: int) -> None:
-    results = run(SENTENCES, copier_settings(copier), batch_size=batch_size)
+@pytest.mark.parametrize(
+    "gpu",
+    [
+        {"batch_size": 1},
+        {"batch_size": 3},
+        {"batch_size": 8},
+        {"batch_tokens": 100},
+        {"batch_size": 3, "attention": "eager"},
+        {"batch_size": 3, "engine": "ctranslate2"},
+        {"batch_size": 8, "engine": "ctranslate2", "quantization": "int8"},
+    ],
+)
+def test_sequence_to_sequence_model_copies_every_row(copier: Path, gpu: dict[str, object]) -> None:
+    results = run(SENTENCES, copier_settings(copier), **gpu)
     assert texts_of(results) == {i: " ".join(text.split()[:COPIED]) for i, text in SENTENCES.items()}
     for i, result in results.items():
         assert isinstance(result, Summary)

@@ -1,0 +1,92 @@
+"""CTranslate2: sequence-to-sequence models in C++, in 8 bits where asked, on CPU and CUDA."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+import torch
+from ctranslate2.converters import TransformersConverter
+from transformers import GenerationConfig
+
+from sum_assets.errors import UserError
+from sum_assets.summarizer.batches import BatchGenerator
+from sum_assets.summarizer.models import build_once, local_folder, stop_tokens
+from sum_assets.summarizer.resolve import ResolvedModel
+
+
+class CTranslate2Generator(BatchGenerator):
+    """Generates batch by batch; see `sum_assets.summarizer.token_engine.Generator`.
+
+    The model is converted in its own precision, once; what it computes in is chosen when it is loaded. Raises
+    UserError where it cannot be converted.
+    """
+
+    def __init__(self, resolved: ResolvedModel, tokenizer: Any) -> None:
+        super().__init__(resolved)
+        self._tokenizer = tokenizer
+        folder = _converted(resolved)
+        device = resolved.device
+        self._translator = ctranslate2.Translator(
+            str(folder),
+            device.kind,
+            device_index=device.index or 0,
+            compute_type=compute_type(resolved.precision, resolved.quantization),
+            intra_threads=torch.get_num_threads() if device.kind == "cpu" else 0,
+        )
+        self._rules = _rules(resolved, tokenizer)
+        self._stops = stop_tokens(resolved.files, tokenizer)
+
+    def _generate(self, batch: Sequence[list[int]]) -> list[list[int]]:
+        settings = self._resolved.settings
+        rules = dict(self._rules)
+        start = rules.pop("start", None)
+        results = self._translator.translate_batch(
+            [self._tokenizer.convert_ids_to_tokens(ids) for ids in batch],
+            target_prefix=[[start]] * len(batch) if start else None,
+            beam_size=settings.num_beams,
+            max_decoding_length=settings.max_output_tokens,
+            max_input_length=0,
+            end_token=self._stops,
+            return_end_token=True,
+            **rules,
+        )
+        return [self._tokenizer.convert_tokens_to_ids(result.hypotheses[0]) for result in results]
+
+
+def compute_type(precision: str, quantization: str) -> str:
+    """Return CTranslate2's name for what to compute in (its documentation, Quantization)."""
+    return f"int8_{precision}" if quantization == "int8" else precision
+
+
+def _rules(resolved: ResolvedModel, tokenizer: Any) -> dict[str, Any]:
+    """Return the model's own rules for generation, in CTranslate2's words."""
+    files = resolved.files
+    try:
+        own = GenerationConfig.from_pretrained(files.location, revision=files.commit or "main")
+    except OSError:
+        own = GenerationConfig.from_model_config(files.config)
+    rules = {
+        "repetition_penalty": own.repetition_penalty,
+        "no_repeat_ngram_size": own.no_repeat_ngram_size,
+        "length_penalty": own.length_penalty,
+        "min_decoding_length": own.min_new_tokens or own.min_length,
+        "start": own.forced_bos_token_id and tokenizer.convert_ids_to_tokens(own.forced_bos_token_id),
+    }
+    return {name: value for name, value in rules.items() if value is not None}
+
+
+def _converted(resolved: ResolvedModel) -> Path:
+    """Return the folder of the converted model, made on first use."""
+
+    def build(folder: Path) -> None:
+        try:
+            TransformersConverter(str(local_folder(resolved.files))).convert(str(folder), force=True)
+        except (ValueError, AttributeError, KeyError, NotImplementedError) as error:
+            raise UserError(
+                f"model: {resolved.settings.model} cannot be converted for engine ctranslate2: {error} "
+                "Set engine: transformers."
+            ) from error
+
+    digest = resolved.files.revision.removeprefix("sha256:")[:12]
+    return build_once(f"{Path(resolved.settings.model).stem}-{digest}-ctranslate2-{ctranslate2.__version__}", build)

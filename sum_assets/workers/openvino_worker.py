@@ -1,0 +1,175 @@
+"""Serves one model with OpenVINO: JSON lines in and out; with `export MODEL OUT WEIGHTS`, converts one first."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+Finished = list[tuple[int, list[int]]]
+Generate = Callable[[list[list[int]]], Iterator[Finished]]
+
+_TOKENIZERS = ("token", "vocab", "merges", "spiece", "sentencepiece", "chat_template", "special_tokens")
+_PRECISIONS = {"float32": ("FP32", "f32"), "bfloat16": ("BF16", "bf16"), "float16": ("FP16", "f16")}
+
+
+def older_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config of transformers 5 as transformers 4 reads it; one of transformers 4 stays as it is."""
+    older = dict(config)
+    if "dtype" in older:
+        older["torch_dtype"] = older["dtype"]
+    rope = older.pop("rope_parameters", None) or {}
+    if any(isinstance(each, dict) for each in rope.values()):
+        raise ValueError(f"layers of {config['model_type']} differ in their rope_parameters; use another engine.")
+    for name in ("rope_theta", "partial_rotary_factor"):
+        if name in rope:
+            older[name] = rope[name]
+    if rope.get("rope_type", "default") != "default":
+        older["rope_scaling"] = {name: value for name, value in rope.items() if name != "rope_theta"}
+    return older
+
+
+def export(model: str, out: str, weights: str) -> None:
+    """Write a model's folder as OpenVINO's, weights stored in fp32, fp16 or int8; the tokenizer stays behind."""
+    import nncf
+    import openvino
+    import torch
+    from optimum.exporters.openvino import main_export
+    from optimum.intel import OVConfig
+
+    with tempfile.TemporaryDirectory() as copied, tempfile.TemporaryDirectory(dir=Path(out).resolve().parent) as full:
+        for file in Path(model).resolve().iterdir():
+            if file.name != "config.json" and not file.name.startswith(_TOKENIZERS):
+                Path(copied, file.name).symlink_to(file)
+        config = older_config(json.loads(Path(model, "config.json").read_text(encoding="utf-8")))
+        Path(copied, "config.json").write_text(json.dumps(config), encoding="utf-8")
+        main_export(
+            copied,
+            output=full if weights == "int8" else out,
+            task=("text2text" if config.get("is_encoder_decoder") else "text") + "-generation-with-past",
+            ov_config=OVConfig(dtype="fp16" if weights == "fp16" else "fp32"),
+            library_name="transformers",
+            model_loading_kwargs={"torch_dtype": torch.float32},
+        )
+        if weights == "int8":
+            Path(out).mkdir(exist_ok=True)
+            for file in Path(full).glob("*.xml"):
+                compressed = nncf.compress_weights(openvino.Core().read_model(file))
+                openvino.save_model(compressed, Path(out, file.name), compress_to_fp16=False)
+            for file in Path(full).glob("*.json"):
+                file.rename(Path(out, file.name))
+
+
+def load(settings: dict[str, Any]) -> tuple[str, Generate]:
+    """Return the device's name and a function that generates."""
+    import openvino
+
+    if settings["device"] != "cpu":
+        raise ValueError(f"OpenVINO serves the CPU, not {settings['device']}; set device to cpu.")
+    core = openvino.Core()
+    capability, precision = _PRECISIONS[settings["precision"]]
+    if capability not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise ValueError(f"this CPU does not compute in {settings['precision']}; set precision to float32.")
+    # Left alone, the CPU keeps keys and values in 8 bits.
+    properties = {"INFERENCE_PRECISION_HINT": precision, "KV_CACHE_PRECISION": precision}
+    if settings["threads"]:
+        properties["INFERENCE_NUM_THREADS"] = settings["threads"]
+    load_model = _load_encoder_decoder if settings["encoder_decoder"] else _load_causal
+    return core.get_property("CPU", "FULL_DEVICE_NAME"), load_model(settings, properties)
+
+
+def _load_causal(settings: dict[str, Any], properties: dict[str, Any]) -> Generate:
+    import numpy as np
+    import openvino
+    import openvino_genai as genai
+
+    scheduler = genai.SchedulerConfig()
+    scheduler.max_num_seqs = settings["batch_size"]
+    scheduler.max_num_batched_tokens = settings.get("batched_tokens", 256)
+    scheduler.enable_prefix_caching = settings.get("prefix_caching", False)
+    pipeline = genai.ContinuousBatchingPipeline(settings["model"], scheduler, "CPU", properties)
+    own = Path(settings["model"], "generation_config.json")
+    config = genai.GenerationConfig(own) if own.is_file() else genai.GenerationConfig()
+    config.do_sample = False
+    config.num_beams = config.num_return_sequences = 1
+    config.max_new_tokens = settings["max_output_tokens"]
+    config.stop_token_ids = set(settings["stops"])
+    config.eos_token_id = settings["stops"][0]
+
+    def generate(prompts: list[list[int]]) -> Iterator[Finished]:
+        waiting, running = enumerate(prompts), dict[int, Any]()
+        while True:
+            for index, ids in islice(waiting, settings["batch_size"] - len(running)):
+                running[index] = pipeline.add_request(index, openvino.Tensor(np.array([ids], np.int64)), config)
+            if not running:
+                return
+            pipeline.step()
+            states = [(index, handle.get_status()) for index, handle in running.items()]
+            if any(state == genai.GenerationStatus.IGNORED for _, state in states):
+                raise MemoryError("keys and values of a prompt do not fit; set a smaller batch_size.")
+            done = [index for index, state in states if state != genai.GenerationStatus.RUNNING]
+            if done:
+                yield [(index, list(running.pop(index).read_all()[0].generated_ids)) for index in done]
+
+    return generate
+
+
+def _load_encoder_decoder(settings: dict[str, Any], properties: dict[str, Any]) -> Generate:
+    import torch
+    from optimum.intel import OVModelForSeq2SeqLM
+
+    model = OVModelForSeq2SeqLM.from_pretrained(settings["model"], ov_config=properties, local_files_only=True)
+    own, stops, pad = model.generation_config, set(settings["stops"]), settings["pad"]
+    own.do_sample, own.num_beams, own.max_length = False, 1, None
+    own.temperature = own.top_p = own.top_k = None
+    own.max_new_tokens, own.eos_token_id, own.pad_token_id = settings["max_output_tokens"], settings["stops"], pad
+
+    def generate(prompts: list[list[int]]) -> Iterator[Finished]:
+        for first in range(0, len(prompts), settings["batch_size"]):
+            batch = prompts[first : first + settings["batch_size"]]
+            width = max(map(len, batch))
+            ids = torch.tensor([row + [pad] * (width - len(row)) for row in batch])
+            mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in batch])
+            rows = model.generate(input_ids=ids, attention_mask=mask)[:, 1:].tolist()
+            ends = [next((i + 1 for i, token in enumerate(row) if token in stops), None) for row in rows]
+            yield [(first + i, row[:end]) for i, (row, end) in enumerate(zip(rows, ends, strict=True))]
+
+    return generate
+
+
+def serve() -> int:
+    """Answer one line of settings, then one line of prompts after another, until the input ends."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print goes to stderr
+
+    def answer(**message: Any) -> None:
+        print(json.dumps(message), file=out, flush=True)
+
+    first = sys.stdin.readline()
+    if not first:
+        return 0
+    try:
+        device_name, generate = load(json.loads(first))
+    except Exception as error:
+        answer(error=" ".join(f"{type(error).__name__}: {error}".split())[:1000])
+        return 1
+    answer(ready={"device_name": device_name})
+    for line in sys.stdin:
+        try:
+            for done in generate(json.loads(line)["prompts"]):
+                answer(done=done)
+        except Exception as error:
+            answer(error=f"{type(error).__name__}: {error}")
+            return 1
+        answer(end={"peak_device_bytes": None})
+    return 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["export"]:
+        export(*sys.argv[2:])
+    else:
+        sys.exit(serve())

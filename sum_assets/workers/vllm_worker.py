@@ -1,0 +1,120 @@
+"""Serves one causal model with vLLM: JSON lines in and out."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+Finished = list[tuple[int, list[int]]]
+Generate = Callable[[list[list[int]]], Iterator[Finished]]
+
+
+def _prepare(settings: dict[str, Any]) -> None:
+    """Set what vLLM reads from the environment when it is imported."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # one process: nothing outlives it, and it sees its memory
+    kind, _, index = settings["device"].partition(":")
+    if kind == "cuda":
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[int(index or 0)] if visible else index or "0"
+    elif settings["threads"]:
+        os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
+    for unused in ("torchvision", "torchaudio", "torchcodec"):
+        try:
+            import_module(unused)
+        except ModuleNotFoundError:
+            pass
+        except Exception as error:
+            raise ValueError(f"{unused} does not load, and nothing needs it; uninstall it with pip.") from error
+
+
+def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], int | None]]:
+    """Return the device's name, a function that generates, and one that tells the device's peak memory."""
+    _prepare(settings)
+    import torch
+    from vllm import EngineArgs, LLMEngine, SamplingParams
+    from vllm.inputs import tokens_input
+    from vllm.platforms import current_platform
+    from vllm.sampling_params import RequestOutputKind
+    from vllm.usage.usage_lib import UsageContext
+
+    kind = settings["device"].partition(":")[0]
+    if settings["encoder_decoder"]:
+        raise ValueError("vLLM serves causal models only; use another engine for a sequence-to-sequence model.")
+    if current_platform.device_type != kind:
+        raise ValueError(f"this vLLM serves {current_platform.device_type!r}, not {kind!r}; install vLLM for {kind}.")
+    longest, batch = settings["max_input_tokens"] + settings["max_output_tokens"], settings["batch_size"]
+    memory = {}
+    if kind == "cpu":  # or it takes nearly all there is for keys and values, and fails where others use some
+        memory = {"kv_cache_memory_bytes": 1, "num_gpu_blocks_override": 1 + batch * -(-longest // 128)}
+    engine = LLMEngine.from_engine_args(
+        EngineArgs(
+            model=settings["model"],
+            skip_tokenizer_init=True,
+            dtype=settings["precision"],
+            max_model_len=longest,
+            max_num_seqs=batch,
+            enable_prefix_caching=settings.get("prefix_caching", True),
+            enforce_eager=settings.get("eager", kind == "cpu"),  # on a CPU, compiling takes a C++ compiler
+            disable_log_stats=True,
+            **memory,
+        ),
+        UsageContext.LLM_CLASS,
+    )
+    own = engine.model_config.get_diff_sampling_param()
+    params = SamplingParams(
+        temperature=0,
+        repetition_penalty=own.get("repetition_penalty", 1.0),
+        max_tokens=settings["max_output_tokens"],
+        stop_token_ids=settings["stops"],
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+    def generate(prompts: list[list[int]]) -> Iterator[Finished]:
+        for index, ids in enumerate(prompts):
+            engine.add_request(str(index), tokens_input(ids), params)
+        while engine.has_unfinished_requests():
+            done = [(int(each.request_id), list(each.outputs[0].token_ids)) for each in engine.step() if each.finished]
+            if done:
+                yield done
+
+    def peak() -> int | None:
+        return int(torch.cuda.max_memory_allocated()) if kind == "cuda" else None
+
+    return current_platform.get_device_name(), generate, peak
+
+
+def serve() -> int:
+    """Answer one line of settings, then one line of prompts after another, until the input ends."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print goes to stderr
+
+    def answer(**message: Any) -> None:
+        print(json.dumps(message), file=out, flush=True)
+
+    first = sys.stdin.readline()
+    if not first:
+        return 0
+    try:
+        device_name, generate, peak = load(json.loads(first))
+    except Exception as error:
+        answer(error=" ".join(f"{type(error).__name__}: {error}".split())[:1000])
+        return 1
+    answer(ready={"device_name": device_name})
+    for line in sys.stdin:
+        try:
+            for done in generate(json.loads(line)["prompts"]):
+                answer(done=done)
+        except Exception as error:
+            answer(error=f"{type(error).__name__}: {error}")
+            return 1
+        answer(end={"peak_device_bytes": peak()})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(serve())
