@@ -10,6 +10,7 @@ from pydantic import Field
 
 from sum_assets.assets.id_ranges import id_ranges, joint_data_version, ranges_of
 from sum_assets.assets.metadata import report_metadata
+from sum_assets.benchmark.engine_gate import require_gate
 from sum_assets.corpus.profile import profile
 from sum_assets.corpus.results import Writer, count_source
 from sum_assets.corpus.verify import verify_range
@@ -59,6 +60,8 @@ def summaries(
         phases = Phases()
         with phases("load_model"):
             resolved = resolve_settings(gpu, summarizer)
+        if config.limit is None:
+            require_gate(connection, gpu, summarizer, resolved.fingerprint, context.log.info)
         open_engine = cache(lambda: open_summarizer(resolved))
         writer = Writer(resolved.fingerprint, context.run.run_id, config.overwrite)
         writer.register(connection, {"model": summarizer.model, **resolved.text_settings()})

@@ -151,7 +151,7 @@ class Gate:
 
 
 def gate(found: Quality, reference: Quality) -> Gate:
-    """Hold a preset's quality against the reference's own; docs/quality-gate.md has the evidence for each bound."""
+    """Hold a preset's quality against the reference's own; docs/benchmark.md has the evidence for each bound."""
     failures = [
         (found.same_input < 0.98, f"{1 - found.same_input:.0%} of the inputs differ in length from the reference's"),
         (found.nearest < 0.9, f"{1 - found.nearest:.0%} of the summaries are closer to those of other abstracts"),

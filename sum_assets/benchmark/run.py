@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 from psycopg import Connection
@@ -18,8 +19,9 @@ from sum_assets.benchmark.sweep import BASELINE, REFERENCE, Preset, Sweep
 from sum_assets.corpus.measurements import draw_sample, forget_summaries, result_rows, store_result, stored_sweep
 from sum_assets.errors import UserError
 from sum_assets.summarizer import SummarizerSettings
+from sum_assets.summarizer.environments import LIBRARIES, versions_of
 
-_LIBRARIES = ("sum-assets", "torch", "transformers", "bitsandbytes")
+_OURS = ("sum-assets", "torch", "transformers", "bitsandbytes", "ctranslate2")
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def plan(connection: Connection, sweep: Sweep, summarizer: SummarizerSettings) -
             "Lower `sample`, or load more."
         )
     sample, warm_up = ids[: sweep.sample], ids[sweep.sample :]
-    versions = {library: version(library) for library in _LIBRARIES}
+    versions = {library: version(library) for library in _OURS if find_spec(library.replace("-", "_"))}
 
     def cell(name: str, replicate: int, beside: str | None = None) -> Cell:
         preset = presets[name]
@@ -68,7 +70,7 @@ def plan(connection: Connection, sweep: Sweep, summarizer: SummarizerSettings) -
             "preset": preset.model_dump(),
             "summarizer": summarizer.model_dump(),
             "warm_up": sweep.warm_up,
-            "versions": versions,
+            "versions": versions | (versions_of(preset.engine) if preset.engine in LIBRARIES else {}),
             "beside": beside,
         }
         identity = json.dumps([settings, taken, replicate, platform.node()], sort_keys=True)

@@ -107,3 +107,18 @@ def stored_sweep(connection: Connection) -> tuple[dict[str, Any], dict[str, Any]
     if row is None:
         raise UserError("No sweep is registered. Register one: `sum-assets sweep sweeps/cpu.yaml`.")
     return row[0], row[1]
+
+
+def gate_verdict(connection: Connection, fingerprint: str) -> tuple[bool, str] | None:
+    """Return whether an engine passed the quality gate, and if not, why; None where nobody has judged yet."""
+    query = "SELECT passes, reason FROM sum_assets.engine_gate WHERE fingerprint = %s"
+    row = connection.execute(query, [fingerprint]).fetchone()
+    return (row[0], row[1]) if row else None
+
+
+def record_gate(
+    connection: Connection, fingerprint: str, engine: str, passes: bool, reason: str, quality: dict[str, float | None]
+) -> None:
+    """Keep a verdict; the first one counts."""
+    row = {"fingerprint": fingerprint, "engine": engine, "passes": passes, "reason": reason, "quality": Jsonb(quality)}
+    connection.execute(statement("engine_gate_record"), row)

@@ -42,9 +42,9 @@ def python_of(engine: str) -> Path:
 
 
 def versions_of(engine: str) -> dict[str, str]:
-    """Return the versions of an installed engine's libraries."""
-    (packages,) = (engines_dir() / engine / "lib").glob("python*/site-packages")
-    found = {d.metadata["Name"]: d.version.partition("+")[0] for d in distributions(path=[str(packages)])}
+    """Return the versions of the libraries of an engine, as far as they are installed."""
+    places = [str(p) for p in (engines_dir() / engine / "lib").glob("python*/site-packages")]
+    found = {d.metadata["Name"]: d.version.partition("+")[0] for d in distributions(path=places)}
     return {library: found[library] for library in LIBRARIES[engine] if library in found}
 
 

@@ -1,14 +1,18 @@
 """The three assets on a real instance, a real PostgreSQL and a real, if small, model."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from ctranslate2.converters import TransformersConverter
 from psycopg import Connection
+from transformers import T5ForConditionalGeneration
 
 from sum_assets.corpus.verify import RangeState, verify_range
 from sum_assets.definitions import defs
+from sum_assets.home import models_dir
 from sum_assets.instance import failure_message, materialize, register_ranges
 from sum_assets.partitions import IdRange
 from sum_assets_tests.tiny_models import COPIED, sentence
@@ -258,3 +262,56 @@ def test_a_key_that_is_no_range_is_named(
         instance=instance, asset_selection=[dg.AssetKey("abstracts")], partition_key="everything", raise_on_error=False
     )
     assert "'everything' is no ID range" in failure_message(result)
+
+
+def with_gpu(config: dict[str, Any], **values: object) -> dict[str, Any]:
+    resources = config["resources"]
+    return {"resources": resources | {"gpu": {"config": resources["gpu"]["config"] | values}}}
+
+
+def verdicts(corpus: Connection) -> list[tuple[str, bool]]:
+    query = "SELECT engine, passes FROM sum_assets.engine_gate ORDER BY judged_at"
+    return [(row[0], row[1]) for row in corpus.execute(query)]
+
+
+def test_an_engine_that_converts_is_judged_once_and_then_runs(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    converting = with_gpu(config, engine="ctranslate2")
+    for id_range in (FIRST, SECOND):
+        assert materialize(instance, id_range.key, None, converting).success
+    assert verdicts(corpus) == [("ctranslate2", True)]
+    assert published(corpus) == {i: copied(i) for i in range(1, 21)}
+    assert metadata(instance, "summaries", SECOND)["settings"]["engine"] == "ctranslate2"
+
+
+def test_a_wrong_conversion_makes_a_pilot_but_no_full_run(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any], t5: Path, tmp_path: Path
+) -> None:
+    # A model with its heads in another order, in the place of the right one's conversion.
+    folder = shutil.copytree(t5, tmp_path / "wrong")
+    model = T5ForConditionalGeneration.from_pretrained(folder)
+    for name, weights in model.named_parameters():
+        if name.endswith("Attention.q.weight"):
+            weights.data = weights.data.roll(16, dims=0)
+    model.save_pretrained(folder)
+    converting = with_gpu(config, engine="ctranslate2", quantization="int8")
+    assert materialize(instance, FIRST.key, None, with_op(converting, "summaries", limit=2), ["summaries"]).success
+    (right,) = (path for path in models_dir().glob("t5*-ctranslate2-*") if path.is_dir())
+    TransformersConverter(str(folder)).convert(str(right), force=True)
+    try:
+        result = materialize(instance, FIRST.key, None, converting)
+        assert not result.success
+        assert "engine ctranslate2 fails the quality gate against transformers in float32" in failure_message(result)
+        assert verdicts(corpus) == [("ctranslate2", False)]
+        assert len(writers(corpus)) == 2
+    finally:
+        shutil.rmtree(right)
+
+
+def test_the_lead_needs_no_model_and_no_judge(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    assert materialize(instance, FIRST.key, None, with_gpu(config, engine="lead")).success
+    assert published(corpus) == {i: sentence(i, 5 + i % 9) for i in range(1, 11)}
+    assert verdicts(corpus) == []
