@@ -97,13 +97,14 @@ def resample(measured: list[Measured]) -> float:
         left_out = cells[generator.integers(len(cells))]
         rest = [c for c in cells if c is not left_out]
         drawn = [left_out.batches[i] for i in generator.integers(len(left_out.batches), size=ROWS // 16)]
-        rows = sum(n for n, _, _ in drawn)
-        # Tokens stand for characters, so that the widths are those drawn.
-        corpus = Corpus(rows, np.sort(np.repeat([w for _, w, _ in drawn], 16).astype(float)), 1, "drawn")
+        rows = sum(batch[0] for batch in drawn)
+        # Tokens stand for characters: those of each batch drawn, all alike.
+        lengths = np.sort(np.concatenate([np.full(n, tokens / n) for n, tokens, _, _ in drawn]))
+        corpus = Corpus(rows, lengths, 1, "drawn")
         noise = pooled_noise([[_rate(c) for c in group] for group in [rest, *others]])
-        found = project(rest, corpus, Tokens(0, 1, 10_000), batch_size=16, padded_to=None, noise=noise, summary_bytes=0)
+        found = project(rest, corpus, Tokens(0, 1, 10_000), padded_to=None, noise=noise, summary_bytes=0)
         beside = (left_out.seconds or 0) - left_out.phases["generate"]
-        real = sum(s for _, _, s in drawn) + beside / left_out.abstracts * rows + left_out.phases["load_model"]
+        real = sum(batch[3] for batch in drawn) + beside / left_out.abstracts * rows + left_out.phases["load_model"]
         held += (found.low or 0) <= real <= (found.high or 0)
     return held / RESAMPLES
 

@@ -59,8 +59,8 @@ class CellResult:
     """What a cell found: times in seconds, sizes in bytes. Without `ok`, only the outcome and its sentence count.
 
     `phases` are those of `sum_assets.summarizer.phases`, with `load_model` and `warm_up` outside of `seconds`.
-    `batches` has, of each list that the engine yielded, its rows, the tokens of its longest input, and the
-    seconds of the generate phase. What the driver does not tell of the device is None.
+    `batches` has, of each list that the engine yielded, its rows, their input tokens, those squared, row by row,
+    and the seconds of the generate phase. What the driver does not tell of the device is None.
     """
 
     outcome: Outcome
@@ -68,7 +68,7 @@ class CellResult:
     abstracts: int = 0
     seconds: float | None = None
     phases: dict[str, float] = field(default_factory=dict)
-    batches: list[tuple[int, int, float]] = field(default_factory=list)
+    batches: list[tuple[int, int, int, float]] = field(default_factory=list)
     output_tokens: int = 0
     peak_process_bytes: int | None = None
     peak_address_bytes: int | None = None
@@ -100,7 +100,7 @@ def measure(task: Task) -> CellResult:
         for _ in engine.summarize([_abstract(row, task) for row in warm_up], Phases()):
             pass
         warmed = time.perf_counter() - warming
-        batches: list[tuple[int, int, float]] = []
+        batches: list[tuple[int, int, int, float]] = []
         tokens, generated = 0, 0.0
         with DeviceMeter(resolved.device) as meter:
             phases = Phases()
@@ -112,7 +112,9 @@ def measure(task: Task) -> CellResult:
                     with phases("write"):
                         writer.write(connection, written)
                     until = phases.seconds()["generate"]
-                    batches.append((len(written), max(row.input_tokens for row in written), until - generated))
+                    lengths = [row.input_tokens for row in written]
+                    squares = sum(n * n for n in lengths)
+                    batches.append((len(lengths), sum(lengths), squares, until - generated))
                     tokens, generated = tokens + sum(row.output_tokens for row in written), until
             seconds, spent = phases.total(), phases.seconds()
     state = engine.state()
@@ -120,7 +122,7 @@ def measure(task: Task) -> CellResult:
         return CellResult("out_of_memory", f"batch_size {preset.batch_size} does not fit; {state.batch_size} does")
     return CellResult(
         outcome="ok",
-        abstracts=sum(rows for rows, _, _ in batches),
+        abstracts=sum(batch[0] for batch in batches),
         seconds=seconds,
         phases=spent | {"load_model": before.seconds()["load_model"], "warm_up": warmed},
         batches=batches,

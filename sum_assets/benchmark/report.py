@@ -264,7 +264,6 @@ def _preset(
             [m.result for m in works],
             corpus,
             tokens,
-            batch_size=settings["batch_size"],
             padded_to=tokens.limit if settings["naive"] else None,
             noise=noise,
             summary_bytes=sum(len(w.summary.encode()) for w in written) / len(written),

@@ -28,11 +28,12 @@ def run(characters: np.ndarray, generator: np.random.Generator, noise: float) ->
         if start % CELL == 0:
             spell = float(np.exp(generator.normal(0, noise)))
         part = widths[start : start + BATCH]
-        cost = PER_ROW + PER_TOKEN * part[0] + PER_SQUARE * part[0] ** 2
-        batches.append((len(part), round(part[0]), len(part) * cost * spell))
+        tokens, squares = part.sum(), (part**2).sum()
+        cost = PER_ROW * len(part) + PER_TOKEN * tokens + PER_SQUARE * squares
+        batches.append((len(part), round(tokens), round(squares), cost * spell))
     write = WRITE * len(widths)
     phases = {"load_model": LOAD, "read": 0.0, "tokenize": 0.0, "detokenize": 0.0, "write": write, "other": 0.0}
-    generate = sum(seconds for _, _, seconds in batches)
+    generate = sum(batch[-1] for batch in batches)
     return CellResult(
         "ok", abstracts=len(widths), seconds=generate + write, phases=phases | {"generate": generate}, batches=batches
     )
@@ -52,9 +53,7 @@ def test_the_corpus_counts_and_not_the_mean_of_the_sample(shift: float) -> None:
     cells = [run(lengths(generator, 64), generator, 0.0) for _ in range(3)]
     others = lengths(generator, 4096, 1500 * shift)
     truth = run(others, generator, 0.0)
-    found = project(
-        cells, corpus(others, 4096), TOKENS, batch_size=BATCH, padded_to=None, noise=None, summary_bytes=400
-    )
+    found = project(cells, corpus(others, 4096), TOKENS, padded_to=None, noise=None, summary_bytes=400)
     assert found.seconds == pytest.approx((truth.seconds or 0) + LOAD, rel=0.02)
     assert (found.low, found.high) == (None, None)
 
@@ -66,7 +65,7 @@ def test_loading_counts_once_per_run_and_the_rest_by_rows() -> None:
     whole = corpus(sample, 1000, runs=10)
 
     def phases(of: Corpus) -> dict[str, float]:
-        return project(cells, of, TOKENS, batch_size=BATCH, padded_to=None, noise=None, summary_bytes=400).phases
+        return project(cells, of, TOKENS, padded_to=None, noise=None, summary_bytes=400).phases
 
     assert phases(whole)["load_model"] == 10 * LOAD
     assert phases(whole)["write"] == pytest.approx(1000 * WRITE)
@@ -86,7 +85,7 @@ def test_the_interval_holds_new_runs_as_often_as_it_says(replicates: int) -> Non
         real = (run(others, generator, 0.05).seconds or 0) + LOAD
         found = project(
             cells, corpus(others, 300), TOKENS,
-            batch_size=BATCH, padded_to=None, noise=noise_of(cells), summary_bytes=400,
+            padded_to=None, noise=noise_of(cells), summary_bytes=400,
         )  # fmt: skip
         assert found.low is not None
         assert found.high is not None
