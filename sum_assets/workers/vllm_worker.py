@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 Finished = list[tuple[int, list[int]]]
@@ -33,6 +34,8 @@ def _prepare(settings: dict[str, Any]) -> None:
 
 def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], int | None]]:
     """Return the device's name, a function that generates, and one that tells the device's peak memory."""
+    if not Path(settings["model"], "config.json").is_file():
+        raise ValueError(f"there is no model in {settings['model']}; name a folder with config.json and weights.")
     _prepare(settings)
     import torch
     from vllm import EngineArgs, LLMEngine, SamplingParams
@@ -102,7 +105,8 @@ def serve() -> int:
     try:
         device_name, generate, peak = load(json.loads(first))
     except Exception as error:
-        answer(error=" ".join(f"{type(error).__name__}: {error}".split())[:1000])
+        text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        answer(error=" ".join(text.split())[:1000])
         return 1
     answer(ready={"device_name": device_name})
     for line in sys.stdin:
