@@ -60,8 +60,9 @@ def summaries(
         phases = Phases()
         with phases("load_model"):
             resolved = resolve_settings(gpu, summarizer)
-        if config.limit is None:
-            require_gate(connection, gpu, summarizer, resolved.fingerprint, context.log.info)
+        say = context.log.info
+        if config.limit is None and require_gate(connection, gpu, summarizer, resolved.fingerprint, say):
+            phases = Phases()  # judging is no part of a range's time
         open_engine = cache(lambda: open_summarizer(resolved))
         writer = Writer(resolved.fingerprint, context.run.run_id, config.overwrite)
         writer.register(connection, {"model": summarizer.model, **resolved.text_settings()})

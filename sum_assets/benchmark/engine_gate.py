@@ -30,14 +30,16 @@ def require_gate(
     summarizer: SummarizerSettings,
     fingerprint: str,
     say: Callable[[str], object],
-) -> None:
+) -> bool:
     """Let pass what writes as transformers in float32 does. Raises UnsupportedError for an engine that does not.
 
-    Only the first run of a fingerprint judges, on a sample of the corpus; `say` hears that it does.
+    Only the first run of a fingerprint judges, on a sample of the corpus; `say` hears that it does. Return whether
+    it was this one.
     """
     if gpu.engine in ("transformers", "lead"):
-        return
+        return False
     found = gate_verdict(connection, fingerprint)
+    judged = found is None
     if found is None:
         say(f"engine {gpu.engine}: its summaries of {SAMPLE} abstracts are held against float32 first, this once")
         found = _judge(connection, gpu, summarizer, fingerprint)
@@ -47,6 +49,7 @@ def require_gate(
             f"engine {gpu.engine} fails the quality gate against transformers in float32: {reason}. Set engine: "
             "transformers, or another precision or quantization. A pilot (`limit`) is not held against anything."
         )
+    return judged
 
 
 def _judge(

@@ -280,6 +280,7 @@ def test_an_engine_that_converts_is_judged_once_and_then_runs(
     converting = with_gpu(config, engine="ctranslate2")
     for id_range in (FIRST, SECOND):
         assert materialize(instance, id_range.key, None, converting).success
+        assert metadata(instance, "summaries", id_range)["seconds_other"] < 1, "judging is no part of a range's time"
     assert verdicts(corpus) == [("ctranslate2", True)]
     assert published(corpus) == {i: copied(i) for i in range(1, 21)}
     assert metadata(instance, "summaries", SECOND)["settings"]["engine"] == "ctranslate2"
