@@ -92,7 +92,7 @@ class WorkerGenerator:
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
-    """Close the worker's input, which ends it; it holds nothing that could be lost."""
+    """End the worker: it holds nothing that could be lost."""
     process.kill()
     process.wait()
 
