@@ -7,11 +7,10 @@ from typing import Any
 import ctranslate2
 import torch
 from ctranslate2.converters import TransformersConverter
-from transformers import GenerationConfig
 
 from sum_assets.errors import UserError
 from sum_assets.summarizer.batches import BatchGenerator
-from sum_assets.summarizer.models import build_once, local_folder, stop_tokens
+from sum_assets.summarizer.models import build_once, generation_config, local_folder, stop_tokens
 from sum_assets.summarizer.resolve import ResolvedModel
 
 
@@ -61,11 +60,7 @@ def compute_type(precision: str, quantization: str) -> str:
 
 def _rules(resolved: ResolvedModel, tokenizer: Any) -> dict[str, Any]:
     """Return the model's own rules for generation, in CTranslate2's words."""
-    files = resolved.files
-    try:
-        own = GenerationConfig.from_pretrained(files.location, revision=files.commit or "main")
-    except OSError:
-        own = GenerationConfig.from_model_config(files.config)
+    own = generation_config(resolved.files)
     rules = {
         "repetition_penalty": own.repetition_penalty,
         "no_repeat_ngram_size": own.no_repeat_ngram_size,

@@ -65,12 +65,17 @@ def find_model(model: str, revision: str) -> ModelFiles:
     return ModelFiles(model, commit, commit or revision, config)
 
 
+def generation_config(files: ModelFiles) -> GenerationConfig:
+    """Return a model's own settings for generation, or what its configuration says of them."""
+    try:
+        return GenerationConfig.from_pretrained(files.location, revision=files.commit or "main")
+    except OSError:
+        return GenerationConfig.from_model_config(files.config)
+
+
 def stop_tokens(files: ModelFiles, tokenizer: Any) -> list[int]:
     """Return the ids that end a text: those of the model's generation settings, else the tokenizer's own."""
-    try:
-        own = GenerationConfig.from_pretrained(files.location, revision=files.commit or "main")
-    except OSError:
-        own = GenerationConfig.from_model_config(files.config)
+    own = generation_config(files)
     stops = tokenizer.eos_token_id if own.eos_token_id is None else own.eos_token_id
     return stops if isinstance(stops, list) else [stops]
 
