@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test ui check prove-gate prove-projection
+.PHONY: demo test ui check prove-gate prove-projection bench-engines
 
 demo: .venv/installed
 	$(BIN)/sum-assets demo
@@ -20,6 +20,12 @@ prove-gate: .venv/installed
 # A quarter of an hour: projections, and what was projected really run.
 prove-projection: .venv/installed
 	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/prove_projection.py
+
+# Under an hour: other engines at their defaults and ours, one after the other; goes on where it was stopped.
+bench-engines: .venv/installed
+	test -d "$$($(BIN)/python -c 'from sum_assets.home import engines_dir; print(engines_dir())')/openvino" || $(BIN)/sum-assets engine install openvino
+	test -d "$$($(BIN)/python -c 'from sum_assets.home import engines_dir; print(engines_dir())')/vllm" || $(BIN)/sum-assets engine install vllm
+	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/bench_engines.py
 
 check: .venv/installed
 	$(BIN)/ruff check .

@@ -24,7 +24,7 @@ class CTranslate2Generator(BatchGenerator):
     def __init__(self, resolved: ResolvedModel, tokenizer: Any) -> None:
         super().__init__(resolved)
         self._tokenizer = tokenizer
-        folder = _converted(resolved)
+        folder = converted(resolved)
         device = resolved.device
         self._translator = ctranslate2.Translator(
             str(folder),
@@ -71,7 +71,7 @@ def _rules(resolved: ResolvedModel, tokenizer: Any) -> dict[str, Any]:
     return {name: value for name, value in rules.items() if value is not None}
 
 
-def _converted(resolved: ResolvedModel) -> Path:
+def converted(resolved: ResolvedModel) -> Path:
     """Return the folder of the converted model, made on first use."""
 
     def build(folder: Path) -> None:

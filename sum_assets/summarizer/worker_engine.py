@@ -27,7 +27,7 @@ class WorkerGenerator:
 
     def __init__(self, resolved: ResolvedModel, tokenizer: Any) -> None:
         self._resolved = resolved
-        folder = _exported(resolved) if resolved.engine == "openvino" else local_folder(resolved.files)
+        folder = exported(resolved) if resolved.engine == "openvino" else local_folder(resolved.files)
         stops = stop_tokens(resolved.files, tokenizer)
         self._process = subprocess.Popen(
             [python_of(resolved.engine), worker(resolved.engine)],
@@ -97,7 +97,7 @@ def _end(process: "subprocess.Popen[str]") -> None:
     process.wait()
 
 
-def _exported(resolved: ResolvedModel) -> Path:
+def exported(resolved: ResolvedModel) -> Path:
     """Return the model as OpenVINO's folder, exported on first use in OpenVINO's environment."""
     engine, weights = resolved.engine, "int8" if resolved.quantization == "int8" else "fp32"
     versions = "-".join(versions_of(engine).values())
