@@ -3,8 +3,8 @@
 `generate` joins the whole cache anew for each token and layer, reads a prompt that all inputs share once for
 each, computes rows that have ended until the last one has, and pads inputs in front, so that attention needs
 a mask. Here the cache is written in place, the shared prompt is read once, inputs are read some at a time and
-decoded all together, and ended rows are dropped. `generate` still prepares the model's own rules for
-generation (`custom_generate` in its documentation), which hold here too.
+decoded all together, and ended rows are dropped; on a CPU, weights are packed. `generate` still prepares the
+model's own rules for generation (`custom_generate` in its documentation), which hold here too.
 """
 
 from collections.abc import Sequence
@@ -302,6 +302,30 @@ def can_decode(model: Any) -> bool:
     return config.model_type in FAMILIES and own.num_beams == 1 and sees_all
 
 
+class _PackedLinear(torch.nn.Module):
+    """A linear layer whose weight lies in the order in which oneDNN multiplies: else each product reorders it first."""
+
+    def __init__(self, linear: torch.nn.Linear) -> None:
+        super().__init__()
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
+        self.bias = linear.bias
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Multiply."""
+        product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, "none", [], "")
+        return product
+
+
+def _pack(model: Any) -> None:
+    """Pack the linear layers of a model on a CPU, but for the last: its weight is often that of the embeddings."""
+    usable = {torch.float32, torch.bfloat16} if torch.ops.mkldnn._is_mkldnn_bf16_supported() else {torch.float32}
+    for name, module in list(model.named_modules()):
+        # Quantized layers are linear layers of another class.
+        if type(module) is torch.nn.Linear and module.weight.dtype in usable and module is not model.lm_head:
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, _PackedLinear(module))
+
+
 class Decoder:
     """Decodes batches of one model, which it sets to its own attention."""
 
@@ -310,6 +334,8 @@ class Decoder:
         self._piece_tokens = _PIECE.get(model.device.type, 16_384)
         self._stops = frozenset(torch.as_tensor(model.generation_config.eos_token_id).flatten().tolist())
         model.set_attn_implementation(ATTENTION)
+        if model.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+            _pack(model)
 
     def __call__(self, prompts: Sequence[list[int]]) -> list[list[int]]:
         """Return what the model writes on each prompt, stop token included. Longest first is fastest."""
