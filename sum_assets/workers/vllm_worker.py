@@ -1,8 +1,6 @@
-"""Serves one causal model with vLLM: JSON lines in and out."""
+"""One causal model on vLLM, for `serve.py`."""
 
-import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -89,36 +87,3 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], int | No
         return int(torch.cuda.max_memory_allocated()) if kind == "cuda" else None
 
     return current_platform.get_device_name(), generate, peak
-
-
-def serve() -> int:
-    """Answer one line of settings, then one line of prompts after another, until the input ends."""
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print goes to stderr
-
-    def answer(**message: Any) -> None:
-        print(json.dumps(message), file=out, flush=True)
-
-    first = sys.stdin.readline()
-    if not first:
-        return 0
-    try:
-        device_name, generate, peak = load(json.loads(first))
-    except Exception as error:
-        text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        answer(error=" ".join(text.split())[:1000])
-        return 1
-    answer(ready={"device_name": device_name})
-    for line in sys.stdin:
-        try:
-            for done in generate(json.loads(line)["prompts"]):
-                answer(done=done)
-        except Exception as error:
-            answer(error=f"{type(error).__name__}: {error}")
-            return 1
-        answer(end={"peak_device_bytes": peak()})
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(serve())

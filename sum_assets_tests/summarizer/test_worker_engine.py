@@ -46,8 +46,8 @@ def echo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     script.write_text(_ECHO)
     for module in ("worker_engine", "resolve"):
         monkeypatch.setattr(f"sum_assets.summarizer.{module}.python_of", lambda _: Path(sys.executable))
-    monkeypatch.setattr("sum_assets.summarizer.worker_engine._exported", lambda resolved: resolved.files.location)
-    monkeypatch.setattr("sum_assets.summarizer.worker_engine.worker", lambda _: script)
+    monkeypatch.setattr("sum_assets.summarizer.worker_engine.exported", lambda resolved: resolved.files.location)
+    monkeypatch.setattr("sum_assets.summarizer.worker_engine.program", lambda _: script)
     monkeypatch.setattr("sum_assets.summarizer.resolve.versions_of", lambda _: {"openvino-genai": "1"})
 
 
