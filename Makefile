@@ -23,8 +23,6 @@ prove-projection: .venv/installed
 
 # Under an hour: other engines at their defaults and ours, one after the other; goes on where it was stopped.
 bench-engines: .venv/installed
-	test -d "$$($(BIN)/python -c 'from sum_assets.home import engines_dir; print(engines_dir())')/openvino" || $(BIN)/sum-assets engine install openvino
-	test -d "$$($(BIN)/python -c 'from sum_assets.home import engines_dir; print(engines_dir())')/vllm" || $(BIN)/sum-assets engine install vllm
 	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/bench_engines.py
 
 check: .venv/installed
