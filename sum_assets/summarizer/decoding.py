@@ -9,8 +9,8 @@ model's own rules for generation (`custom_generate` in its documentation), which
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from typing import Any, cast
 
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
@@ -24,6 +24,9 @@ ATTENTION = "sum_assets"
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3", "t5", "mt5", "bart", "mbart", "pegasus"})
 #: Tokens read at once. A CPU is busy with one input, and then no padding is read.
 _PIECE = {"cpu": 1}
+#: Rows that share a piece of cache, as wide as the longest of them needs: no row attends to much that is empty.
+#: Elsewhere a kernel does best with all at once.
+_BLOCK_ROWS = {"cpu": 16}
 #: Queries that attend together on a CPU: what they need stays in its cache.
 _BLOCK = 128
 #: Rows are dropped when so many of those in the cache have ended: dropping copies those that go on.
@@ -33,8 +36,8 @@ _DROP = 1 / 8
 def _attend(
     module: Any,
     query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
+    key: Any,
+    value: Any,
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     position_bias: torch.Tensor | None = None,
@@ -43,8 +46,14 @@ def _attend(
     """Attend; without a mask, each query of a causal layer sees the keys up to its own.
 
     Shapes are rows x heads x tokens x head size. There may be more keys than queries, which are the last then,
-    and fewer heads of keys than of queries, which share them.
+    and fewer heads of keys than of queries, which share them. Lists have a part for each block of rows.
     """
+    if isinstance(key, list):
+        assert attention_mask is not None
+        sizes, split = [len(rows) for rows in key], cast(Any, torch.split)
+        parts = zip(split(query, sizes), key, value, split(attention_mask, sizes), strict=True)
+        blocks = [_attend_on_cpu(q, k, v, mask[..., : k.shape[2]], scaling, False) for q, k, v, mask in parts]
+        return torch.cat(blocks).transpose(1, 2), None
     length = query.shape[2]
     causal = attention_mask is None and length > 1 and module.is_causal
     if position_bias is not None:
@@ -108,33 +117,45 @@ def _attend_on_cpu(
         if mask is not None:
             scores = scores + mask[:, :, first:last] if mask.shape[2] > 1 else scores + mask
         elif causal:
-            after = torch.ones(last - first, last - first, dtype=torch.bool).triu(1)
-            scores[..., first - last :].masked_fill_(after, float("-inf"))
+            scores[..., first - last :] += _after(last - first, scores.dtype)
         shares = scores.softmax(-1).view(len(key), -1, seen)
         output[:, :, first:last] = torch.bmm(shares, value[:, :seen]).view(-1, groups, last - first, value.shape[2])
     return output.view(rows, heads, length, -1)
+
+
+@cache
+def _after(length: int, dtype: torch.dtype) -> torch.Tensor:
+    """Return what to add to scores, queries x keys, so that none sees a key after its own."""
+    return torch.full((length, length), float("-inf"), dtype=dtype).triu(1)
 
 
 AttentionInterface.register(ATTENTION, _attend)
 
 
 @dataclass
-class _Place:
-    """Where the next keys go: which rows of a cache that holds `shape` rows and columns, from which column."""
+class _Block:
+    """Rows of the batch that share a piece of cache, since they are about as long; the column of their next keys."""
 
-    shape: tuple[int, int]
-    rows: slice
+    rows: int
+    columns: int
     start: int = 0
+
+
+@dataclass
+class _Place:
+    """Where the next keys go: into all blocks, or while prompts are read into these rows of one."""
+
+    blocks: list[_Block]
     #: Whether attention gets all columns, those not written yet too: a mask hides them. A product of matrices on a
     #: CPU copies what does not lie in one piece.
-    whole: bool = False
+    whole: bool
+    reading: tuple[int, slice] | None = None
 
 
 class _Layer(CacheLayerMixin):
-    """Keys and values of one layer, rows x heads x columns x head size, written in place."""
+    """Keys and values of one layer, for each block rows x heads x columns x head size, written in place."""
 
-    keys: torch.Tensor
-    values: torch.Tensor
+    parts: list[tuple[torch.Tensor, torch.Tensor]]
 
     def __init__(self, place: _Place) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -142,35 +163,49 @@ class _Layer(CacheLayerMixin):
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Make room for all rows. Zeros, since what a mask hides must still be a number."""
-        rows, columns = self._place.shape
-        self.keys = key_states.new_zeros(rows, key_states.shape[1], columns, key_states.shape[3])
-        self.values = value_states.new_zeros(rows, value_states.shape[1], columns, value_states.shape[3])
+
+        def zeros(states: torch.Tensor, block: _Block) -> torch.Tensor:
+            return states.new_zeros(block.rows, states.shape[1], block.columns, states.shape[3])
+
+        self.parts = [(zeros(key_states, block), zeros(value_states, block)) for block in self._place.blocks]
         self.is_initialized = True
 
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write new columns, and return what attention is to see."""
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> tuple[Any, Any]:
+        """Write new columns, and return what attention is to see: of several blocks, lists."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        rows, start = self._place.rows, self._place.start
-        stop = start + key_states.shape[2]
-        self.keys[rows, :, start:stop] = key_states
-        self.values[rows, :, start:stop] = value_states
-        seen = self._place.shape[1] if self._place.whole else stop
-        return self.keys[rows, :, :seen], self.values[rows, :, :seen]
+        place = self._place
+        if place.reading:
+            return self._write(*place.reading, key_states, value_states, whole=False)
+        seen, first = [], 0
+        for i, block in enumerate(place.blocks):
+            rows = slice(first, first + block.rows)
+            seen.append(self._write(i, slice(block.rows), key_states[rows], value_states[rows], whole=place.whole))
+            first += block.rows
+        return seen[0] if len(seen) == 1 else ([keys for keys, _ in seen], [values for _, values in seen])
+
+    def _write(
+        self, i: int, rows: slice, key_states: torch.Tensor, value_states: torch.Tensor, *, whole: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        keys, values = self.parts[i]
+        block = self._place.blocks[i]
+        stop = block.start + key_states.shape[2]
+        keys[rows, :, block.start : stop] = key_states
+        values[rows, :, block.start : stop] = value_states
+        seen = block.columns if whole else stop
+        return keys[rows, :, :seen], values[rows, :, :seen]
 
     def get_seq_length(self) -> int:
-        """Return the columns before the next."""
-        return self._place.start
+        """Return the columns before the next; models ask for it where there is one block."""
+        return self._place.blocks[0].start
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Return columns and offset of a mask."""
-        return self._place.start + query_length, 0
+        return self.get_seq_length() + query_length, 0
 
     def get_max_length(self) -> int:
         """Return the columns there are."""
-        return self._place.shape[1]
+        return self._place.blocks[0].columns
 
 
 class _Started:
@@ -178,102 +213,112 @@ class _Started:
 
     logits: torch.Tensor
 
-    def __init__(self, model: Any, rows: int, columns: int) -> None:
+    def __init__(self, model: Any, blocks: list[_Block]) -> None:
         self._model = model
-        self._place = _Place((rows, columns), slice(0, rows))
+        self._place = _Place(blocks, whole=model.device.type == "cpu")
         new_layer: Any = partial(_Layer, self._place)
-        self._whole = model.device.type == "cpu"
         self._own: Any = Cache(layer_class_to_replicate=new_layer)
 
     def step(self, tokens: torch.Tensor) -> None:
         """Take one token per row."""
         raise NotImplementedError
 
-    def keep(self, rows: torch.Tensor) -> None:
+    def keep(self, rows: list[int]) -> None:
         """Go on with these rows alone."""
-        kept, stop = len(rows), self._place.start
+        first, blocks, kept = 0, self._place.blocks, []
+        for i, block in enumerate(blocks):
+            mine = [row - first for row in rows if first <= row < first + block.rows]
+            first, block.rows = first + block.rows, len(mine)
+            kept += [i] if mine else []
+            for layer in self._own.layers:
+                for states in layer.parts[i]:
+                    states[: len(mine), :, : block.start] = states[mine, :, : block.start]
+        self._place.blocks = [blocks[i] for i in kept]
         for layer in self._own.layers:
-            layer.keys[:kept, :, :stop] = layer.keys[rows, :, :stop]
-            layer.values[:kept, :, :stop] = layer.values[rows, :, :stop]
-        self._place.rows = slice(0, kept)
+            layer.parts = [layer.parts[i] for i in kept]
 
 
 class _Causal(_Started):
-    """The prompt and what is written stand in one cache, with a gap after prompts shorter than the longest."""
+    """Prompt and what is written stand in one cache, with a gap after prompts shorter than the longest of a block."""
 
     def __init__(self, model: Any, prompts: Sequence[list[int]], room: int, piece_tokens: int) -> None:
         n, lengths = len(prompts), [len(prompt) for prompt in prompts]
-        width = max(lengths)
-        super().__init__(model, n, width + room)
-        place = self._place
+        size = _BLOCK_ROWS.get(model.device.type, n)
+        blocks = [_Block(len(part), max(part) + room) for part in (lengths[i : i + size] for i in range(0, n, size))]
+        super().__init__(model, blocks)
         shared = _shared(prompts) if n > 1 else 0
         if shared:
-            place.rows = slice(0, 1)
+            self._place.reading = 0, slice(0, 1)
             self._read([prompts[0][:shared]])
             for layer in self._own.layers:
-                layer.keys[1:, :, :shared] = layer.keys[:1, :, :shared]
-                layer.values[1:, :, :shared] = layer.values[:1, :, :shared]
-            place.start = shared
+                for states in zip(*layer.parts, strict=True):
+                    read = states[0][:1, :, :shared].clone()
+                    for part in states:
+                        part[:, :, :shared] = read
         pieces = []
-        first = 0
-        while first < n:
-            last = first + max(1, piece_tokens // (lengths[first] - shared))
-            place.rows = slice(first, min(last, n))
-            pieces.append(self._read([prompt[shared:] for prompt in prompts[first:last]]))
-            first = last
-        self.logits = torch.cat(pieces)
-        place.rows, place.start, place.whole = slice(0, n), width, self._whole
+        for i, block in enumerate(blocks):
+            block.start, first = shared, 0
+            mine = prompts[i * size :][: block.rows]
+            while first < block.rows:
+                rows = mine[first:][: max(1, piece_tokens // (len(mine[first]) - shared))]
+                self._place.reading = i, slice(first, first + len(rows))
+                pieces.append(self._read([prompt[shared:] for prompt in rows]))
+                first += len(rows)
+            block.start = block.columns - room
+        self._place.reading = None
+        self.logits = model.lm_head(torch.cat(pieces))
         self._positions = torch.tensor(lengths, device=model.device)[:, None]
-        written = torch.arange(width + room, device=model.device) < self._positions
-        self._mask = _scores(written, model.dtype)
+        columns = max(block.columns for block in blocks)
+        self._mask = _scores(torch.arange(columns, device=model.device) < self._positions, model.dtype)
+        self._next = torch.tensor([block.start for block in blocks for _ in range(block.rows)], device=model.device)
 
     def _read(self, prompts: Sequence[list[int]]) -> torch.Tensor:
-        """Write prompts into the cache, which pads them at the end; return the logits of each one's last token."""
-        device, start = self._model.device, self._place.start
+        """Write prompts into the cache, which pads them at the end; return the state after each one's last token."""
+        assert self._place.reading
+        device, start = self._model.device, self._place.blocks[self._place.reading[0]].start
         ids, _ = padded(prompts, 0, left=False)
+        positions = torch.arange(start, start + ids.shape[1], device=device)[None]
+        states = self._states(ids.to(device), positions, None)
         last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=device)
-        ends, place = torch.unique(last, return_inverse=True)
-        logits = self._model(
-            input_ids=ids.to(device),
-            position_ids=torch.arange(start, start + ids.shape[1], device=device)[None],
-            past_key_values=self._own,
-            use_cache=True,
-            logits_to_keep=ends,
-        ).logits
-        return logits[torch.arange(len(prompts), device=device), place]  # type: ignore[no-any-return]
+        return states[torch.arange(len(prompts), device=device), last]
+
+    def _states(self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Return what the last layer says, rows x tokens x size."""
+        states: torch.Tensor = self._model.base_model(
+            input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=self._own, use_cache=True
+        ).last_hidden_state
+        return states
 
     def step(self, tokens: torch.Tensor) -> None:
-        self._mask[..., self._place.start] = 0
-        self.logits = self._model(
-            input_ids=tokens[:, None],
-            position_ids=self._positions,
-            attention_mask=self._mask if self._whole else self._mask[..., : self._place.start + 1],
-            past_key_values=self._own,
-            use_cache=True,
-        ).logits[:, -1]
-        self._place.start += 1
-        self._positions = self._positions + 1
+        self._mask[torch.arange(len(tokens), device=tokens.device), :, :, self._next] = 0
+        blocks = self._place.blocks
+        seen = max(block.columns for block in blocks) if self._place.whole else blocks[0].start + 1
+        states = self._states(tokens[:, None], self._positions, self._mask[..., :seen])
+        self.logits = self._model.lm_head(states[:, -1])
+        for block in blocks:
+            block.start += 1
+        self._positions, self._next = self._positions + 1, self._next + 1
 
-    def keep(self, rows: torch.Tensor) -> None:
+    def keep(self, rows: list[int]) -> None:
         super().keep(rows)
-        self._positions, self._mask = self._positions[rows], self._mask[rows]
+        self._positions, self._mask, self._next = self._positions[rows], self._mask[rows], self._next[rows]
 
 
 class _Seq2Seq(_Started):
     """The input is encoded; the decoder starts with a token of its own."""
 
     def __init__(self, model: Any, hidden: torch.Tensor, mask: torch.Tensor | None, start: torch.Tensor, room: int):
-        super().__init__(model, len(hidden), 1 + room)
+        super().__init__(model, [_Block(len(hidden), 1 + room)])
         self._hidden, self._mask = hidden, mask
-        self._place.whole = self._whole
-        unwritten = torch.zeros(1, self._place.shape[1], dtype=torch.bool, device=model.device)
-        self._own_mask = _scores(unwritten, model.dtype) if self._whole else None
+        unwritten = torch.zeros(1, 1 + room, dtype=torch.bool, device=model.device)
+        self._own_mask = _scores(unwritten, model.dtype) if self._place.whole else None
         self._cache: Any = EncoderDecoderCache(self._own, DynamicCache())
         self.step(start)
 
     def step(self, tokens: torch.Tensor) -> None:
+        (block,) = self._place.blocks
         if self._own_mask is not None:
-            self._own_mask[..., self._place.start] = 0
+            self._own_mask[..., block.start] = 0
         self.logits = self._model(
             encoder_outputs=BaseModelOutput(last_hidden_state=self._hidden),
             attention_mask=self._mask,
@@ -282,9 +327,9 @@ class _Seq2Seq(_Started):
             past_key_values=self._cache,
             use_cache=True,
         ).logits[:, -1]
-        self._place.start += 1
+        block.start += 1
 
-    def keep(self, rows: torch.Tensor) -> None:
+    def keep(self, rows: list[int]) -> None:
         super().keep(rows)
         for layer in self._cache.cross_attention_cache.layers:
             layer.keys, layer.values = layer.keys[rows], layer.values[rows]
@@ -390,7 +435,7 @@ class Decoder:
             logits = started.logits
             if processors:
                 logits = processors(sequences, logits.float())
-            tokens = logits.argmax(-1)
+            tokens = logits.float().argmax(-1)  # in bfloat16 it takes five times as long on a CPU
             for place, token in enumerate(tokens.tolist()):
                 if not ended[place]:
                     outputs[rows[place]].append(token)
@@ -401,9 +446,8 @@ class Decoder:
                 sequences = torch.cat([sequences, tokens[:, None]], dim=1)
             elif sum(ended) >= _DROP * len(rows):
                 going = [place for place in range(len(rows)) if not ended[place]]
-                index = torch.tensor(going, device=tokens.device)
-                started.keep(index)
-                tokens, rows, ended = tokens[index], [rows[place] for place in going], [False] * len(going)
+                started.keep(going)
+                tokens, rows, ended = tokens[going], [rows[place] for place in going], [False] * len(going)
             started.step(tokens)
         return outputs
 
