@@ -21,7 +21,7 @@ from sum_assets.errors import UserError
 from sum_assets.summarizer import SummarizerSettings
 from sum_assets.summarizer.environments import LIBRARIES, versions_of
 
-_OURS = ("sum-assets", "torch", "transformers", "bitsandbytes", "ctranslate2")
+_OURS = ("sum-assets", "torch", "transformers", "bitsandbytes", "torchao", "ctranslate2")
 
 
 @dataclass(frozen=True)

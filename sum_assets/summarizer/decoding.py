@@ -365,8 +365,9 @@ def _pack(model: Any) -> None:
     """Pack the linear layers of a model on a CPU, but for the last: its weight is often that of the embeddings."""
     usable = {torch.float32, torch.bfloat16} if torch.ops.mkldnn._is_mkldnn_bf16_supported() else {torch.float32}
     for name, module in list(model.named_modules()):
-        # Quantized layers are linear layers of another class.
-        if type(module) is torch.nn.Linear and module.weight.dtype in usable and module is not model.lm_head:
+        # Quantized layers are linear layers of another class, or have weights of another class.
+        plain = type(module) is torch.nn.Linear and type(module.weight) is torch.nn.Parameter
+        if plain and module.weight.dtype in usable and module is not model.lm_head:
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, _PackedLinear(module))
 

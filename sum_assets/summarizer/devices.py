@@ -2,7 +2,7 @@
 
 Decisions take a `Device` as a value, so that each can be tested without the hardware. Sources: the CUDA C
 Programming Guide's table of arithmetic throughput by compute capability; the hardware tables in the
-documentation of bitsandbytes and FlashAttention.
+documentation of bitsandbytes, torchao and FlashAttention.
 """
 
 import importlib.util
@@ -115,18 +115,24 @@ def choose_precision(wanted: str, device: Device, model_type: str) -> Precision:
     raise UserError(f"precision is auto, float32, bfloat16 or float16, not {wanted!r}")
 
 
+def quantization_library(quantization: Quantization) -> str:
+    """Return the library that quantizes."""
+    return "torchao" if quantization == "torchao_int8" else "bitsandbytes"
+
+
 def check_quantization(wanted: Quantization, device: Device) -> Quantization:
-    """Raise UnsupportedError where bitsandbytes has no kernel for the device."""
+    """Raise UnsupportedError where the library is missing or has no kernel for the device."""
     if wanted == "none":
         return wanted
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise UnsupportedError(f"quantization {wanted}: bitsandbytes is not installed. `pip install bitsandbytes`.")
+    library = quantization_library(wanted)
+    if importlib.util.find_spec(library) is None:
+        raise UnsupportedError(f"quantization {wanted}: {library} is not installed. `pip install {library}`.")
     if device.kind == "mps":
-        raise UnsupportedError(f"quantization {wanted}: bitsandbytes has no kernels for mps. Set none.")
-    needed = (7, 5) if wanted == "int8" else (6, 0)
+        raise UnsupportedError(f"quantization {wanted}: {library} has no kernels for mps. Set none.")
+    needed = {"int8": (7, 5), "torchao_int8": (8, 0)}.get(wanted, (6, 0))
     if device.capability is not None and device.capability < needed:
         raise UnsupportedError(
-            f"quantization {wanted}: bitsandbytes needs compute capability {needed[0]}.{needed[1]}, "
+            f"quantization {wanted}: {library} needs compute capability {needed[0]}.{needed[1]}, "
             f"{device.name} has {device.capability[0]}.{device.capability[1]}. Set none."
         )
     return wanted

@@ -16,6 +16,7 @@ from sum_assets.summarizer.devices import (
     choose_attention,
     choose_precision,
     find_device,
+    quantization_library,
 )
 from sum_assets.summarizer.environments import LIBRARIES, python_of, versions_of
 from sum_assets.summarizer.models import ModelFiles, find_model
@@ -81,7 +82,9 @@ class ResolvedModel(Resolved):
     def text_settings(self) -> dict[str, Any]:
         """Return the model, its prompt and limits, how it computes, and the libraries' versions."""
         if self.engine == "transformers":
-            libraries = ["transformers", "torch"] + (["bitsandbytes"] if self.quantization != "none" else [])
+            libraries = ["transformers", "torch"]
+            if self.quantization != "none":
+                libraries.append(quantization_library(self.quantization))
             # Local tags such as +cpu and +cu118 name the device.
             versions = {library: version(library).partition("+")[0] for library in libraries}
         elif self.engine == "ctranslate2":

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Precision = Literal["float32", "bfloat16", "float16"]
-Quantization = Literal["none", "int8", "nf4", "fp4"]
+Quantization = Literal["none", "int8", "nf4", "fp4", "torchao_int8"]
 Attention = Literal["eager", "sdpa", "flash_attention_2"]
 Engine = Literal["transformers", "openvino", "vllm", "ctranslate2", "lead"]
 #: Sentences that the engine `lead` copies: See et al., Get To The Point (2017), hold their model against three.
@@ -51,8 +51,8 @@ class GpuSettings(BaseModel):
     )
     quantization: Quantization = Field(
         default="none",
-        description="Weights in 8 bits (int8) or 4 bits (nf4, fp4) by bitsandbytes: less memory, other texts. "
-        "openvino and ctranslate2 have an int8 of their own.",
+        description="Weights in 8 bits (int8) or 4 bits (nf4, fp4) by bitsandbytes, weights and activations in 8 bits "
+        "by torchao (torchao_int8): less memory, other texts. openvino and ctranslate2 have an int8 of their own.",
     )
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
         default="auto", description="Attention kernel. auto takes sdpa where the model has it, else eager."

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, BitsAndBytesConfig, TorchAoConfig
 from transformers.utils import logging as transformers_logging
 
 from sum_assets.errors import UserError
@@ -13,6 +13,18 @@ from sum_assets.summarizer.batches import BatchGenerator
 from sum_assets.summarizer.decoding import Decoder, can_decode, padded
 from sum_assets.summarizer.models import stop_tokens
 from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.settings import Quantization
+
+
+def _quantization(quantization: Quantization, dtype: torch.dtype) -> BitsAndBytesConfig | TorchAoConfig:
+    """Return how transformers is to quantize a model as it loads."""
+    if quantization == "torchao_int8":
+        from torchao.quantization import Int8DynamicActivationInt8WeightConfig
+
+        return TorchAoConfig(Int8DynamicActivationInt8WeightConfig(set_inductor_config=False))
+    if quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=quantization, bnb_4bit_compute_dtype=dtype)
 
 
 class TransformersGenerator(BatchGenerator):
@@ -44,15 +56,7 @@ class TransformersGenerator(BatchGenerator):
         }
         if resolved.quantization != "none":
             options["device_map"] = {"": resolved.device.torch_name}
-            options["quantization_config"] = (
-                BitsAndBytesConfig(load_in_8bit=True)
-                if resolved.quantization == "int8"
-                else BitsAndBytesConfig(
-                    load_in_4bit=True,
-                    bnb_4bit_quant_type=resolved.quantization,
-                    bnb_4bit_compute_dtype=options["dtype"],
-                )
-            )
+            options["quantization_config"] = _quantization(resolved.quantization, options["dtype"])
         auto_class = AutoModelForSeq2SeqLM if resolved.encoder_decoder else AutoModelForCausalLM
         model: Any = auto_class.from_pretrained(resolved.files.location, **options)
         return model if resolved.quantization != "none" else model.to(resolved.device.torch_name)
