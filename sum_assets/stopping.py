@@ -52,7 +52,8 @@ class Stop:
 def stop_between_batches(at: datetime | None) -> Iterator[Stop]:
     """Take a first SIGINT or SIGTERM as a wish to stop after the batch in flight; a second is as it was before.
 
-    Where it came, it is passed on in the end: who sent it expects the process to heed it.
+    Where the block ends all the same without an error, the signal is passed on: who sent it expects the process
+    to heed it.
     """
     stop = Stop(at)
     if threading.current_thread() is not threading.main_thread():
@@ -74,5 +75,5 @@ def stop_between_batches(at: datetime | None) -> Iterator[Stop]:
         yield stop
     finally:
         restore()
-        if stop.signal is not None:
-            signal.raise_signal(stop.signal)
+    if stop.signal is not None:
+        signal.raise_signal(stop.signal)

@@ -51,9 +51,15 @@ def test_the_first_signal_waits_for_the_batch_and_the_second_does_not() -> None:
             signal.raise_signal(signal.SIGTERM)
             assert heard == [signal.SIGTERM]
         assert heard == [signal.SIGTERM] * 2, "it is passed on"
-        with stop_between_batches(None):
-            pass
+        with pytest.raises(UserError), stop_between_batches(None):
+            _be_stopped()
+        assert len(heard) == 2, "the error says it"
         signal.raise_signal(signal.SIGTERM)
         assert len(heard) == 3
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _be_stopped() -> None:
+    signal.raise_signal(signal.SIGTERM)
+    raise UserError("stopped by SIGTERM")

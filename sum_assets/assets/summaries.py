@@ -1,8 +1,7 @@
 """Summarizes a range on the GPU resource, committing each finished batch as it appears."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache, partial
 
@@ -17,7 +16,7 @@ from sum_assets.corpus.profile import profile
 from sum_assets.corpus.reconnect import Database
 from sum_assets.corpus.results import Writer, count_source
 from sum_assets.corpus.verify import RangeState, verify_range
-from sum_assets.errors import StoppedError, UserError
+from sum_assets.errors import UserError
 from sum_assets.partitions import IdRange
 from sum_assets.pipeline import Progress, summarize_range
 from sum_assets.report import report_text
@@ -84,7 +83,7 @@ def summaries(
         database(lambda connection: writer.register(connection, text_settings))
         corpus_rows = database(count_source)
         for id_range in ranges:
-            with stop_between_batches(stop_at) as stop, _saying_so(say):
+            with stop_between_batches(stop_at) as stop:
                 report = summarize_range(
                     database,
                     id_range,
@@ -119,16 +118,6 @@ def _launched(context: dg.AssetExecutionContext) -> datetime:
             return datetime.fromtimestamp(backfill.backfill_timestamp, tz=UTC)
     record = context.instance.get_run_record_by_id(context.run.run_id)
     return record.create_timestamp if record else datetime.now(tz=UTC)
-
-
-@contextmanager
-def _saying_so(say: Callable[[str], None]) -> Iterator[None]:
-    """Log why a run stops: a signal, passed on to Dagster, leaves no other trace."""
-    try:
-        yield
-    except StoppedError as stopped:
-        say(str(stopped))
-        raise
 
 
 def _narrator(context: dg.AssetExecutionContext, key: str) -> Callable[[Progress], None]:
