@@ -75,11 +75,13 @@ class Database:
     def _wait(self, reason: Exception, attempt: int, away: float) -> None:
         if away >= self._wait_seconds:
             self.seconds_away += away
-            raise UnreachableError(
+            text = (
                 f"The database was away for {away:.0f} s, longer than the run waits (wait_seconds of the resource "
                 "postgres). Start it and run this again: what was committed stays, and the run goes on there. "
                 f"It said: {_first_line(reason)}"
-            ) from reason
+            )
+            _log.error(text)
+            raise UnreachableError(text) from reason
         if attempt:
             pause = min(FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT, self._wait_seconds - away)
             # Not to Dagster's log, which may live in the very database.

@@ -78,10 +78,12 @@ def text(i: int) -> str | None:
 class Run:
     """A command line in a process of its own, forked from this one, which has imported everything already."""
 
-    def __init__(self, arguments: Sequence[str], environment: dict[str, str], log: Path, patch: Patch) -> None:
+    def __init__(
+        self, arguments: Sequence[str], environment: dict[str, str], log: Path, patch: Patch, main: Patch = cli.main
+    ) -> None:
         self._log = log
         self.process = multiprocessing.get_context("fork").Process(
-            target=_command_line, args=(arguments, environment, log, patch)
+            target=_command_line, args=(arguments, environment, log, patch, main)
         )
         self.process.start()
         assert self.process.pid
@@ -107,7 +109,7 @@ class Run:
         return self.process.exitcode
 
 
-def _command_line(arguments: Sequence[str], environment: dict[str, str], log: Path, patch: Patch) -> None:
+def _command_line(arguments: Sequence[str], environment: dict[str, str], log: Path, patch: Patch, main: Patch) -> None:
     os.setsid()
     os.environ.update(environment)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -118,7 +120,7 @@ def _command_line(arguments: Sequence[str], environment: dict[str, str], log: Pa
     try:
         patch()
         sys.argv = ["sum-assets", *arguments]
-        cli.main()
+        main()
     except SystemExit as ended:
         code = int(ended.code or 0)
     except BaseException:
@@ -245,6 +247,12 @@ class Arena:
         run = Run(arguments, self.environment, path.with_suffix(".log"), patch_all)
         self._runs.append(run)
         return run
+
+    def execute(self, main: Patch, **environment: str) -> Run:
+        """Begin something else than a command line of ours."""
+        log = self.folder / f"run{len(self._runs)}.log"
+        self._runs.append(Run([], self.environment | environment, log, lambda: None, main))
+        return self._runs[-1]
 
     def run(self, *keys: str, config: dict[str, Any] = LEAD, patch: Patch = lambda: None, pause: float = 0.0) -> Run:
         """Materialize; the run has ended."""

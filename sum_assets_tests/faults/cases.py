@@ -259,7 +259,7 @@ def _row_ends_the_worker(how: str) -> Case:
     def end(arena: Arena, seed: int) -> Tally:
         config = copier(arena, engine="openvino")
         words = 60  # as no other abstract has
-        edits = f"UPDATE article SET body = repeat('Bale ', {words}) WHERE id = 40"
+        edits = f"UPDATE article SET body = repeat('bale ', {words}) WHERE id = 40"
         arena.sql(edits)
         run = arena.run(config=config, patch=lambda: patches.copying_worker(arena.folder, words + 1, how))
         assert run.process.exitcode == 0, run.said[-3000:]
@@ -333,7 +333,9 @@ def odd_content(arena: Arena, seed: int) -> Tally:
             assert found["published", 61] == ODD[1].rpartition(" Fourth")[0]
             assert found["published", 63] == ODD[3]
             assert found["published", 64] == ODD[4].strip()
-    return Tally(0, 0, arena.generated_again() - sum(1 for i in range(1, 97) if ("generated", i) in arena.snapshot()))
+        assert arena.generated_again() == 0
+        (arena.folder / "generated").unlink()
+    return Tally(0, 0, 0)
 
 
 EDITS = """

@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import time
 import traceback
@@ -31,7 +32,7 @@ def main() -> int:
     chosen = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from sum_assets_tests.faults import cases
+    from sum_assets_tests.faults import backfills, cases, steps  # noqa: F401  (they register themselves)
     from sum_assets_tests.faults.arena import Server, arena
 
     console = Console(highlight=False)
@@ -41,6 +42,7 @@ def main() -> int:
         if chosen.only in name and (name in cases.SHORT or not chosen.short):
             tries = 1 if chosen.short else chosen.seeds if name in cases.SEEDED else 3
             wanted += [(name, seed) for seed in range(tries)]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server is stopped
     server = Server()
     try:
         for name, seed in wanted:
