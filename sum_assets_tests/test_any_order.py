@@ -148,9 +148,8 @@ class Corpus(RuleBasedStateMachine):
             assert state.sound
             assert state.complete
         assert uncovered(self.connection, self.ranges) == 0
-        source = dict(
-            self.connection.execute("SELECT abstract_id, abstract FROM sum_assets.source_abstract").fetchall()
-        )
+        query = "SELECT abstract_id, abstract FROM sum_assets.source_abstract"
+        source = {i: str(text) for i, text in self.connection.execute(query)}
         published = self.connection.execute("SELECT abstract_id, summary FROM sum_assets.abstract_summary").fetchall()
         assert dict(published) == {i: lead(text) for i, text in source.items() if text.strip()}
 

@@ -21,6 +21,7 @@ import psycopg
 import yaml
 from psycopg import conninfo
 
+import sum_assets.summarizer.transformers_engine  # noqa: F401  (so that no run has to)
 from sum_assets import cli
 from sum_assets.corpus import server
 from sum_assets.corpus.schema import migrate, point_source
