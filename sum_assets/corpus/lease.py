@@ -110,7 +110,7 @@ def range_lease(database: Database, id_range: IdRange, run_id: str) -> Iterator[
         # Where this fails, the lease ends with this process, or by itself.
         with suppress(psycopg.Error, UserError), connect(database.url) as connection:
             _release(connection, lease.token, failure)
-        heart.join()
+        heart.join(5)  # it may be waiting for a server that is away
 
 
 def _take(connection: Connection, lease: Lease, run_id: str) -> None:
