@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test ui check prove-gate prove-projection bench-engines
+.PHONY: demo test ui check prove-gate prove-projection bench-engines faults
 
 demo: .venv/installed
 	$(BIN)/sum-assets demo
@@ -24,6 +24,11 @@ prove-projection: .venv/installed
 # Under an hour: other engines at their defaults and ours, one after the other; goes on where it was stopped.
 bench-engines: .venv/installed
 	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/bench_engines.py
+
+# Half an hour with SEEDS=20: kills, faults and bad input, held against quiet runs; goes on where it was stopped.
+SEEDS ?= 20
+faults: .venv/installed
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m sum_assets_tests.faults.run $(SEEDS)
 
 check: .venv/installed
 	$(BIN)/ruff check .

@@ -12,11 +12,15 @@ newest AS (
     SELECT c.fingerprint
     FROM sum_assets.summarizer_config AS c
     CROSS JOIN LATERAL (
-        SELECT max(g.created_at) AS at FROM sum_assets.generated_summary AS g
-        WHERE g.fingerprint = c.fingerprint AND g.abstract_id BETWEEN %(lo)s AND %(hi)s
-    ) AS g
-    WHERE g.at IS NOT NULL
-    ORDER BY g.at DESC
+        SELECT greatest(
+            (SELECT max(g.created_at) FROM sum_assets.generated_summary AS g
+             WHERE g.fingerprint = c.fingerprint AND g.abstract_id BETWEEN %(lo)s AND %(hi)s),
+            (SELECT max(r.created_at) FROM sum_assets.rejected_abstract AS r
+             WHERE r.fingerprint = c.fingerprint AND r.abstract_id BETWEEN %(lo)s AND %(hi)s)
+        ) AS at
+    ) AS result
+    WHERE result.at IS NOT NULL
+    ORDER BY result.at DESC
     LIMIT 1
 ),
 chosen AS (

@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-from sum_assets import cli_benchmark
+from sum_assets import cli_benchmark, cli_status
 from sum_assets.console import err, out, progress_bar, read_yaml
 from sum_assets.corpus import publish as publishing
 from sum_assets.corpus import ranges as cutting
@@ -282,6 +282,7 @@ def _confirm(what: str, yes: bool) -> None:
     typer.confirm(f"This will {what}. Go on?", abort=True)
 
 
+app.add_typer(cli_status.app)
 app.add_typer(cli_benchmark.app)
 
 

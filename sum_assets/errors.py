@@ -1,4 +1,4 @@
-"""The errors a user can cause and mend."""
+"""The errors a user can cause and mend, and those of engines, which a fresh process may mend."""
 
 
 class UserError(Exception):
@@ -11,3 +11,19 @@ class UserError(Exception):
 
 class UnsupportedError(UserError):
     """A setting that the device, the model or an installed library cannot serve, known before loading."""
+
+
+class UnreachableError(UserError):
+    """The database does not answer; it may do so later."""
+
+
+class StoppedError(UserError):
+    """The run was asked to stop, and did so between two batches."""
+
+
+class EngineFaultError(Exception):
+    """The engine fails whatever it is given: no row is to blame, and a fresh process may help."""
+
+
+class DeviceLostError(EngineFaultError):
+    """The device or its driver failed, and every further use of it in this process will."""

@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
 )
+from dagster_postgres.utils import DagsterPostgresException
+from sqlalchemy.exc import OperationalError
 
 from sum_assets.assets.benchmark import presets
 from sum_assets.assets.id_ranges import id_ranges
@@ -22,6 +25,7 @@ from sum_assets.partitions import IdRange
 _NAME = id_ranges.name or ""
 #: The pool of all assets that use the device.
 POOL = "gpu"
+_STOPPED = "The run was stopped. What it finished is committed; run it again to go on."
 
 
 def prepare_home() -> None:
@@ -118,6 +122,13 @@ def materialize(
     except dg.DagsterInvalidConfigError as error:
         reasons = "\n".join(f"  {e.message}" for e in error.errors)
         raise UserError(f"The run configuration does not fit:\n{reasons}") from error
+    except (DagsterExecutionInterruptedError, KeyboardInterrupt) as error:
+        raise UserError(_STOPPED) from error
+    except (DagsterPostgresException, OperationalError) as error:
+        raise UserError(
+            "The database went away while Dagster wrote its log. What the run finished is committed; run it again to "
+            "go on."
+        ) from error
 
 
 def failure_message(result: dg.ExecuteInProcessResult) -> str:
@@ -132,5 +143,5 @@ def failure_message(result: dg.ExecuteInProcessResult) -> str:
         if error:
             while error.cause:
                 error = error.cause
-            return str(error.message).strip()
+            return _STOPPED if "Interrupted" in str(error.cls_name) else str(error.message).strip()
     return "The run failed; see its log above."

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import Connection
-
+from sum_assets.corpus.lease import Lease, range_lease
+from sum_assets.corpus.reconnect import Database
 from sum_assets.corpus.results import (
     RejectionRow,
     SourceRow,
@@ -18,9 +18,10 @@ from sum_assets.corpus.results import (
     count_source,
     read_abstracts,
 )
-from sum_assets.errors import UserError
+from sum_assets.errors import StoppedError, UserError
 from sum_assets.partitions import IdRange
 from sum_assets.summarizer import Abstract, EngineState, Phases, Rejection, Summarizer, Summary
+from sum_assets.summarizer.isolate import summarize_each
 
 #: Abstracts handed to the engine at once: enough to sort by length, few enough to hold in memory.
 WINDOW = 4096
@@ -106,7 +107,7 @@ def screen(row: SourceRow) -> Rejection | None:
 
 
 def summarize_range(
-    connection: Connection,
+    database: Database,
     id_range: IdRange,
     open_engine: Callable[[], Summarizer],
     writer: Writer,
@@ -115,36 +116,41 @@ def summarize_range(
     limit: int | None = None,
     phases: Phases | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    stop: Callable[[], str | None] = lambda: None,
 ) -> RangeReport:
     """Summarize what a range lacks under the writer's fingerprint, or its first `limit` by hash of the ID.
 
     Every abstract ends as a summary or as a rejected row. Each list that the engine yields is committed
     before the next is asked for, so that a kill costs the batch in flight. `open_engine` is called only
-    when there is something to generate. Raises UserError where the range is empty.
+    when there is something to generate. Raises UserError where the range is empty or another run's, and
+    StoppedError where, between two batches, `stop` gives a reason.
     """
     phases = phases or Phases()
-    run = _Run(connection, writer, phases)
-    with phases("read"):
-        ids = writer.pending(connection, id_range, limit)
-        if not ids and not count_source(connection, id_range):
-            raise UserError(f"The range {id_range.key} has no abstracts in the source.")
-    engine = None
-    for start in range(0, len(ids), WINDOW):
+    with range_lease(database, id_range, writer.run_id) as lease:
+        run = _Run(database, lease, writer, phases)
         with phases("read"):
-            rows = {row.abstract_id: row for row in read_abstracts(connection, ids[start : start + WINDOW])}
-        rejections = [r for r in map(screen, rows.values()) if r]
-        if rejections:
-            run.commit(rows, rejections)
-        unusable = {r.abstract_id for r in rejections}
-        usable = [Abstract(i, row.abstract or "") for i, row in rows.items() if i not in unusable]
-        if not usable:
-            continue
-        if engine is None:
-            with phases("load_model"):
-                engine = open_engine()
-        for results in engine.summarize(usable, phases):
-            run.commit(rows, results)
-            on_progress(Progress(run.summarized + sum(run.rejected.values()), len(ids), phases.total()))
+            ids = database(lambda connection: writer.pending(connection, id_range, limit))
+            if not ids and not database(lambda connection: count_source(connection, id_range)):
+                raise UserError(f"The range {id_range.key} has no abstracts in the source.")
+        engine = None
+        for start in range(0, len(ids), WINDOW):
+            with phases("read"):
+                rows = run.read(ids[start : start + WINDOW])
+            rejections = [r for r in map(screen, rows.values()) if r]
+            if rejections:
+                run.commit(rows, rejections)
+            unusable = {r.abstract_id for r in rejections}
+            usable = [Abstract(i, row.abstract or "") for i, row in rows.items() if i not in unusable]
+            if not usable:
+                continue
+            run.stop_if(stop(), len(ids))
+            if engine is None:
+                with phases("load_model"):
+                    engine = open_engine()
+            for results in summarize_each(engine, usable, phases):
+                run.commit(rows, results)
+                on_progress(Progress(run.done, len(ids), phases.total()))
+                run.stop_if(stop(), len(ids))
     return RangeReport(
         id_range=id_range,
         fingerprint=writer.fingerprint,
@@ -168,34 +174,48 @@ def summarize_range(
 class _Run:
     """Commits results and counts them."""
 
-    def __init__(self, connection: Connection, writer: Writer, phases: Phases) -> None:
-        self._connection, self._writer, self._phases = connection, writer, phases
+    def __init__(self, database: Database, lease: Lease, writer: Writer, phases: Phases) -> None:
+        self._database, self._lease, self._writer, self._phases = database, lease, writer, phases
         self._generated_at = 0.0
         self.summarized = self.truncated = self.capped = self.input_tokens = self.output_tokens = 0
         self.rejected: dict[str, int] = {}
         self.latencies: list[float] = []
         self.examples: list[tuple[int, str, str]] = []
 
+    @property
+    def done(self) -> int:
+        return self.summarized + sum(self.rejected.values())
+
+    def stop_if(self, reason: str | None, total: int) -> None:
+        if reason and self.done < total:
+            raise StoppedError(
+                f"Stopped {reason}, with {total - self.done} of {total} abstracts of {self._lease.id_range.key} left. "
+                "Run it again: it goes on there."
+            )
+
+    def read(self, ids: Sequence[int]) -> dict[int, SourceRow]:
+        return {row.abstract_id: row for row in self._database(lambda connection: read_abstracts(connection, ids))}
+
     def commit(self, rows: dict[int, SourceRow], results: Sequence[Summary | Rejection]) -> None:
         summaries = [r for r in results if isinstance(r, Summary)]
         rejections = [r for r in results if isinstance(r, Rejection)]
-        with self._phases("write"):
-            self._writer.write(
-                self._connection,
-                [
-                    SummaryRow(
-                        s.abstract_id,
-                        rows[s.abstract_id].source_hash,
-                        s.text,
-                        s.input_tokens,
-                        s.output_tokens,
-                        s.input_truncated,
-                        s.finish_reason,
-                    )
-                    for s in summaries
-                ],
-                [RejectionRow(r.abstract_id, rows[r.abstract_id].source_hash, r.reason, r.detail) for r in rejections],
+        written = [
+            SummaryRow(
+                s.abstract_id,
+                rows[s.abstract_id].source_hash,
+                s.text,
+                s.input_tokens,
+                s.output_tokens,
+                s.input_truncated,
+                s.finish_reason,
             )
+            for s in summaries
+        ]
+        rejected = [
+            RejectionRow(r.abstract_id, rows[r.abstract_id].source_hash, r.reason, r.detail) for r in rejections
+        ]
+        with self._phases("write"):
+            self._database(lambda connection: self._writer.write(connection, written, rejected, self._lease))
         self.summarized += len(summaries)
         self.truncated += sum(s.input_truncated for s in summaries)
         self.capped += sum(s.finish_reason == "length" for s in summaries)

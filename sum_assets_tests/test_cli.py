@@ -16,7 +16,10 @@ import pytest
 import yaml
 from psycopg import Connection
 
+from sum_assets.corpus.lease import range_lease
+from sum_assets.corpus.reconnect import open_database
 from sum_assets.home import DEMO_VARIABLE, URL_VARIABLE
+from sum_assets.partitions import IdRange
 from sum_assets_tests.tiny_models import sentence
 
 Run = Callable[..., tuple[int, str, str]]
@@ -213,3 +216,36 @@ def test_a_killed_run_goes_on_where_it_stopped(
     assert run("discard", "--fingerprint", fingerprint, "--yes") == (0, "1000 summaries and 0 rejections deleted\n", "")
     assert run("materialize", key, "--config", run_config)[0] == 0
     assert database.execute(published.encode()).fetchall() == resumed, "the table of a run that nothing disturbed"
+
+
+def test_status_tells_each_range(
+    run: Run, database: Connection, instance: dg.DagsterInstance, corpus_file: Path, tmp_path: Path
+) -> None:
+    def states() -> list[str]:
+        return [one["state"] for one in json.loads(run("status", "--json")[1])["ranges"]]
+
+    assert run("status")[1] == "There are no ID ranges yet.\n"
+    run("load", corpus_file, "--id-column", "pmcid")
+    run("ranges", "--rows", 10)
+    first, second, third, fourth = run("ranges")[1].split()
+    assert run("status")[1] == "4 not begun\n"
+    lead = {"resources": {"gpu": {"config": {"engine": "lead"}}}}
+    for name, limit in (("all", None), ("pilot", 3)):
+        (tmp_path / name).write_text(yaml.safe_dump(lead | {"ops": {"summaries": {"config": {"limit": limit}}}}))
+    assert run("materialize", first, third, "-c", tmp_path / "all")[0] == 0
+    run("unpublish", "--range", second, "--yes")
+    database.execute("UPDATE sum_assets.corpus_abstract SET abstract = 'Other.' WHERE abstract_id = 30")
+    assert run("materialize", fourth, "-c", tmp_path / "pilot", "--select", "summaries")[0] == 0
+    assert states() == ["done", "unpublished", "stale", "partial"]
+    stopped = lead | {"ops": {"summaries": {"config": {"stop_at": "2020-01-01T00:00"}}}}
+    (tmp_path / "stopped").write_text(yaml.safe_dump(stopped))
+    code, _, err = run("materialize", fourth, "-c", tmp_path / "stopped")
+    assert (code, "Stopped at its deadline 2020-01-01 00:00, with 7 of 7 abstracts of" in err) == (1, True), err
+    assert states()[3] == "failed"
+    assert "Stopped at its deadline" in run("status")[1]
+    with open_database() as other, range_lease(other, IdRange.from_key(fourth), "somebody"):
+        assert states()[3] == "running"
+        code, _, err = run("materialize", fourth, "-c", tmp_path / "all")
+        assert (code, f"The range {fourth} is being worked on by run somebody on" in err) == (1, True), err
+    assert run("materialize", fourth, "-c", tmp_path / "all")[0] == 0
+    assert states()[3] == "done"

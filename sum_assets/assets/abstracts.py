@@ -3,8 +3,10 @@
 import dagster as dg
 
 from sum_assets.assets.id_ranges import id_ranges, joint_data_version, ranges_of
-from sum_assets.corpus.profile import FRACTIONS, profile, record_profile
+from sum_assets.corpus.profile import FRACTIONS, Profile, profile, record_profile
+from sum_assets.corpus.reconnect import Database
 from sum_assets.errors import UserError
+from sum_assets.partitions import IdRange
 from sum_assets.resources import PostgresResource
 
 
@@ -16,12 +18,9 @@ def abstracts(context: dg.AssetExecutionContext, postgres: PostgresResource) -> 
     edited, `summaries` shows as stale.
     """
     hashes = []
-    with ranges_of(context) as ranges, postgres.connection() as connection:
+    with ranges_of(context) as ranges, postgres.database() as database:
         for id_range in ranges:
-            found = profile(connection, id_range)
-            if not found.rows:
-                raise UserError(f"The range {id_range.key} has no abstracts in the source.")
-            record_profile(connection, id_range, found)
+            found = _profile(database, id_range)
             hashes.append(found.content_hash)
             context.add_asset_metadata(
                 {
@@ -41,3 +40,11 @@ def abstracts(context: dg.AssetExecutionContext, postgres: PostgresResource) -> 
                 partition_key=id_range.key,
             )
     return dg.MaterializeResult(data_version=joint_data_version(hashes))
+
+
+def _profile(database: Database, id_range: IdRange) -> Profile:
+    found = database(lambda connection: profile(connection, id_range))
+    if not found.rows:
+        raise UserError(f"The range {id_range.key} has no abstracts in the source.")
+    database(lambda connection: record_profile(connection, id_range, found))
+    return found

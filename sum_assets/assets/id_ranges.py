@@ -2,13 +2,14 @@
 
 import difflib
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
 import dagster as dg
 
-from sum_assets.errors import UserError
+from sum_assets.errors import EngineFaultError, UserError
 from sum_assets.partitions import IdRange
 
 id_ranges = dg.DynamicPartitionsDefinition(name="id_range")
@@ -21,12 +22,25 @@ _KNOWN = {
 
 @contextmanager
 def failing_clearly(context: dg.AssetExecutionContext) -> Iterator[None]:
-    """Check the run configuration's keys, and fail with a UserError's own words inside."""
+    """Check the run configuration's keys, and fail with a UserError's own words inside.
+
+    An engine's fault may pass in a fresh process: the asset's retry policy decides.
+    """
     try:
         _check_keys(context)
         yield
     except UserError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
+    except EngineFaultError as error:
+        raise dg.Failure(description=str(error)) from error
+
+
+def tell(context: dg.AssetExecutionContext, text: str) -> None:
+    """Log, or print where Dagster's own database is away: no news are worth a run."""
+    try:
+        context.log.info(text)
+    except Exception as error:
+        print(f"{text} (not logged: {type(error).__name__})", file=sys.stderr)
 
 
 @contextmanager

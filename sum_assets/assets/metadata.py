@@ -9,11 +9,14 @@ from sum_assets.report import LAB_CORPUS, report_text
 _TABLE_SUMMARY_CHARACTERS = 1000
 
 
-def report_metadata(report: RangeReport, corpus_rows: int, state: RangeState) -> dict[str, dg.MetadataValue]:
+def report_metadata(
+    report: RangeReport, corpus_rows: int, state: RangeState, outages: tuple[int, float]
+) -> dict[str, dg.MetadataValue]:
     """Return numbers under stable names for the plots, and text and tables to read.
 
     Rates and what follows from them describe what this run generated, and are left out where that is
-    nothing. `state` is the range after the run.
+    nothing. `state` is the range after the run; `outages` says how often the database was away, for how many
+    seconds in all.
     """
     numbers: dict[str, float | int | None] = {
         "abstracts_per_second": report.per_second,
@@ -58,6 +61,9 @@ def report_metadata(report: RangeReport, corpus_rows: int, state: RangeState) ->
     )
     if report.rejected:
         metadata["rejected_by_reason"] = dg.MetadataValue.json(report.rejected)
+    if outages[0]:
+        metadata["database_outages"] = dg.MetadataValue.int(outages[0])
+        metadata["seconds_database_away"] = dg.MetadataValue.float(round(outages[1], 1))
     if report.engine:
         metadata["device_name"] = dg.MetadataValue.text(report.engine.device_name)
     if report.examples:

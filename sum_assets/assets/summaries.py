@@ -2,22 +2,26 @@
 
 import time
 from collections.abc import Callable
-from functools import cache
+from datetime import UTC, datetime
+from functools import cache, partial
 
 import dagster as dg
 import psutil
 from pydantic import Field
 
-from sum_assets.assets.id_ranges import id_ranges, joint_data_version, ranges_of
+from sum_assets.assets.id_ranges import id_ranges, joint_data_version, ranges_of, tell
 from sum_assets.assets.metadata import report_metadata
 from sum_assets.benchmark.engine_gate import require_gate
 from sum_assets.corpus.profile import profile
+from sum_assets.corpus.reconnect import Database
 from sum_assets.corpus.results import Writer, count_source
-from sum_assets.corpus.verify import verify_range
+from sum_assets.corpus.verify import RangeState, verify_range
 from sum_assets.errors import UserError
+from sum_assets.partitions import IdRange
 from sum_assets.pipeline import Progress, summarize_range
 from sum_assets.report import report_text
 from sum_assets.resources import GpuResource, PostgresResource, SummarizerResource
+from sum_assets.stopping import deadline, stop_between_batches
 from sum_assets.summarizer import Phases, open_summarizer, resolve_settings
 
 LOG_EVERY = 30.0
@@ -32,6 +36,10 @@ class SummariesConfig(dg.Config):
         description="A pilot: only the first so many abstracts of the range by hash of their ID. None takes all.",
     )
     overwrite: bool = Field(default=False, description="Generate again what is there already.")
+    stop_at: str | None = Field(
+        default=None,
+        description="Stop cleanly at this time: 07:00, the first after the launch, or an ISO date and time.",
+    )
 
 
 @dg.asset(
@@ -41,6 +49,8 @@ class SummariesConfig(dg.Config):
     kinds={"huggingface", "pytorch"},
     code_version="1",
     pool="gpu",
+    # For what a fresh process mends: a lost device, a killed step. A failure that a person must mend is not retried.
+    retry_policy=dg.RetryPolicy(max_retries=2, delay=10),
 )
 def summaries(
     context: dg.AssetExecutionContext,
@@ -54,36 +64,60 @@ def summaries(
     Stop it at any moment: a repeated run generates only what is missing or stale.
     """
     versions = []
-    with ranges_of(context) as ranges, postgres.connection() as connection:
+    with ranges_of(context) as ranges, postgres.database() as database:
         if config.limit is not None and config.limit < 1:
             raise UserError(f"limit is at least 1, not {config.limit}. Leave it out to take the whole range.")
+        stop_at = deadline(config.stop_at, _launched(context)) if config.stop_at else None
+        say = partial(tell, context)
+        database.on_return = say
         phases = Phases()
         with phases("load_model"):
             resolved = resolve_settings(gpu, summarizer)
-        say = context.log.info
-        if config.limit is None and require_gate(connection, gpu, summarizer, resolved.fingerprint, say):
+        if config.limit is None and database(
+            lambda connection: require_gate(connection, gpu, summarizer, resolved.fingerprint, say)
+        ):
             phases = Phases()  # judging is no part of a range's time
         open_engine = cache(lambda: open_summarizer(resolved))
         writer = Writer(resolved.fingerprint, context.run.run_id, config.overwrite)
-        writer.register(connection, {"model": summarizer.model, **resolved.text_settings()})
-        corpus_rows = count_source(connection)
+        text_settings = {"model": summarizer.model, **resolved.text_settings()}
+        database(lambda connection: writer.register(connection, text_settings))
+        corpus_rows = database(count_source)
         for id_range in ranges:
-            report = summarize_range(
-                connection,
-                id_range,
-                open_engine,
-                writer,
-                resolved.all_settings(),
-                limit=config.limit,
-                phases=phases,
-                on_progress=_narrator(context, id_range.key),
-            )
-            state = verify_range(connection, id_range, resolved.fingerprint)
-            context.log.info("%s\n%s", id_range.key, report_text(report, corpus_rows))
-            context.add_asset_metadata(report_metadata(report, corpus_rows, state), partition_key=id_range.key)
-            versions.append(f"{resolved.fingerprint}-{profile(connection, id_range).content_hash[:32]}")
+            with stop_between_batches(stop_at) as stop:
+                report = summarize_range(
+                    database,
+                    id_range,
+                    open_engine,
+                    writer,
+                    resolved.all_settings(),
+                    limit=config.limit,
+                    phases=phases,
+                    on_progress=_narrator(context, id_range.key),
+                    stop=stop,
+                )
+            state, content_hash = _afterwards(database, id_range, resolved.fingerprint)
+            say(f"{id_range.key}\n{report_text(report, corpus_rows)}")
+            outages = (database.outages, database.seconds_away)
+            context.add_asset_metadata(report_metadata(report, corpus_rows, state, outages), partition_key=id_range.key)
+            versions.append(f"{resolved.fingerprint}-{content_hash[:32]}")
             phases = Phases()
     return dg.MaterializeResult(data_version=joint_data_version(versions))
+
+
+def _afterwards(database: Database, id_range: IdRange, fingerprint: str) -> tuple[RangeState, str]:
+    """Return the state of a range, and the hash of its content."""
+    state = database(lambda connection: verify_range(connection, id_range, fingerprint))
+    return state, database(lambda connection: profile(connection, id_range)).content_hash
+
+
+def _launched(context: dg.AssetExecutionContext) -> datetime:
+    """Return when the run was launched, or the backfill that it is part of."""
+    if backfill_id := context.run.tags.get("dagster/backfill"):
+        backfill = context.instance.get_backfill(backfill_id)
+        if backfill is not None:
+            return datetime.fromtimestamp(backfill.backfill_timestamp, tz=UTC)
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    return record.create_timestamp if record else datetime.now(tz=UTC)
 
 
 def _narrator(context: dg.AssetExecutionContext, key: str) -> Callable[[Progress], None]:
@@ -99,9 +133,10 @@ def _narrator(context: dg.AssetExecutionContext, key: str) -> Callable[[Progress
         if now - logged < LOG_EVERY:
             return
         logged = now
-        context.log.info(
+        tell(
+            context,
             f"{key}: {progress.done} of {progress.total}, {progress.per_second:.2f} abstracts/s, "
-            f"{progress.seconds_left / 60:.0f} min left, {psutil.Process().memory_info().rss / 2**30:.1f} GiB"
+            f"{progress.seconds_left / 60:.0f} min left, {psutil.Process().memory_info().rss / 2**30:.1f} GiB",
         )
         if now - observed >= OBSERVE_EVERY:
             observed = now

@@ -4,8 +4,11 @@ import dagster as dg
 from pydantic import Field
 
 from sum_assets.assets.id_ranges import id_ranges, ranges_of
-from sum_assets.corpus.publish import publish
+from sum_assets.corpus.lease import range_lease
+from sum_assets.corpus.publish import Published, publish
+from sum_assets.corpus.reconnect import Database
 from sum_assets.errors import UserError
+from sum_assets.partitions import IdRange
 from sum_assets.resources import PostgresResource
 
 
@@ -28,10 +31,10 @@ def summary_table(
     context: dg.AssetExecutionContext, config: SummaryTableConfig, postgres: PostgresResource
 ) -> dg.MaterializeResult[None]:
     """The published summaries of an ID range, replaced in one transaction, and verified in it."""
-    with ranges_of(context) as ranges, postgres.connection() as connection:
+    with ranges_of(context) as ranges, postgres.database() as database:
         for id_range in ranges:
             fingerprint = config.fingerprint or _newest_fingerprint(context, id_range.key)
-            published = publish(connection, id_range, fingerprint)
+            published = _publish(database, id_range, fingerprint, context.run.run_id)
             context.add_asset_metadata(
                 {
                     "dagster/partition_row_count": published.state.published,
@@ -46,6 +49,11 @@ def summary_table(
                 partition_key=id_range.key,
             )
     return dg.MaterializeResult()
+
+
+def _publish(database: Database, id_range: IdRange, fingerprint: str, run_id: str) -> Published:
+    with range_lease(database, id_range, run_id) as lease:
+        return database(lambda connection: publish(connection, id_range, fingerprint, lease))
 
 
 def _newest_fingerprint(context: dg.AssetExecutionContext, key: str) -> str:

@@ -31,15 +31,9 @@ from sum_assets.summarizer import (
     open_summarizer,
     resolve_settings,
 )
+from sum_assets.summarizer.faults import is_device_lost
 
 Outcome = Literal["ok", "out_of_memory", "unsupported", "device_lost", "killed", "timeout", "failed"]
-_DEVICE_LOST = (
-    "device-side assert",
-    "illegal memory access",
-    "unspecified launch failure",
-    "device is lost",
-    "ecc error",
-)
 
 
 @dataclass(frozen=True)
@@ -177,7 +171,7 @@ def classify(error: BaseException) -> CellResult:
     no_room = ("memory" in said.lower() and "alloc" in said.lower()) or "failed to map segment" in said
     if isinstance(error, MemoryError) or no_room:
         return CellResult("out_of_memory", said)
-    if any(sign in said.lower() for sign in _DEVICE_LOST):
+    if is_device_lost(error):
         return CellResult("device_lost", said)
     return CellResult("failed", said if isinstance(error, UserError) else f"{type(error).__name__}: {said}")
 

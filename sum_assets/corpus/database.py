@@ -1,16 +1,22 @@
 """Resolves and opens the database, with errors that say what to do."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from psycopg import Connection, conninfo
 
 from sum_assets.corpus import server
-from sum_assets.errors import UserError
+from sum_assets.errors import UnreachableError, UserError
 from sum_assets.home import URL_VARIABLE, home, in_demo, postgres_dir, start_command
 
 OLDEST_SERVER = 140000
+#: How long to wait for a lock that somebody else holds.
+LOCK_TIMEOUT = "60s"
+#: Notice within a minute or two that the server's machine is gone; libpq keeps to itself what a pooler would refuse.
+_KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 
 
 def configured_url() -> str | None:
@@ -45,17 +51,55 @@ def database_url() -> str:
 def connect(url: str | None = None, **options: Any) -> Connection:
     """Open a connection in autocommit mode; transactions are explicit (`with connection.transaction()`).
 
-    Raises UserError, without the password, where the server cannot be reached or is too old.
+    Raises UnreachableError, without the password, where the server does not answer, UserError where it refuses
+    or is too old.
     """
     url = url or database_url()
+    own: dict[str, Any] = {"connect_timeout": 10, "application_name": "sum_assets", **_KEEPALIVE}
     try:
-        connection = psycopg.connect(url, autocommit=True, connect_timeout=10, application_name="sum_assets", **options)
+        connection = psycopg.connect(url, autocommit=True, **own | options)
     except psycopg.Error as error:
-        raise UserError(_unreachable(url, error)) from error
+        refused = isinstance(error, psycopg.ProgrammingError) or any(sign in str(error) for sign in _REFUSED)
+        raise (UserError if refused else UnreachableError)(_unreachable(url, error)) from error
     if connection.info.server_version < OLDEST_SERVER:
         connection.close()
         raise UserError(f"PostgreSQL {connection.info.server_version // 10000} is too old: 14 or newer is needed.")
     return connection
+
+
+@contextmanager
+def transaction(connection: Connection, *, one_snapshot: bool = False) -> Iterator[None]:
+    """Open a transaction that does not wait for ever for a lock; with `one_snapshot` all its reads agree."""
+    with connection.transaction():
+        if one_snapshot:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'".encode())
+        yield
+
+
+def explained(error: psycopg.Error) -> UserError | None:
+    """Return what a person can do about an error of the server's; None for an error of ours."""
+    said = error.diag.message_primary or str(error).strip()
+    rest = "Nothing was half written; run this again, and it goes on where it stopped."
+    match error.sqlstate:
+        case "53100":
+            return UserError(f"The disk of the database is full: {said}. Make room. {rest}")
+        case "25006":
+            return UserError(f"The database is read-only: {said}. Name the primary server, or end its recovery. {rest}")
+        case "55P03":
+            return UserError(
+                f"Somebody else has locked a table or row for longer than {LOCK_TIMEOUT}: {said}. Find out who in "
+                f"pg_stat_activity and pg_locks, and end it. {rest}"
+            )
+        case "42501":
+            return UserError(f"This role may not do that: {said}. README.md says which rights a run needs.")
+        case "53200" | "53300" | "53400" | "57014":
+            return UserError(f"The database has run out of something, or cancelled us: {said}. {rest}")
+    return None
+
+
+#: What a server answers that will say the same the next time.
+_REFUSED = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")
 
 
 def _unreachable(url: str, error: psycopg.Error) -> str:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from psycopg import Connection
 
+from sum_assets.corpus.database import transaction
+from sum_assets.corpus.lease import Lease
 from sum_assets.corpus.sql import statement
 from sum_assets.corpus.verify import RangeState, verify_range
 from sum_assets.errors import UserError
@@ -19,14 +21,15 @@ class Published:
     state: RangeState
 
 
-def publish(connection: Connection, id_range: IdRange, fingerprint: str) -> Published:
-    """Make the published rows of a range those of one fingerprint, in one transaction.
+def publish(connection: Connection, id_range: IdRange, fingerprint: str, lease: Lease | None = None) -> Published:
+    """Make the published rows of a range those of one fingerprint, in one transaction, which holds the lease.
 
     Raises UserError, with nothing changed, where the range is not whole under that fingerprint.
     """
     parameters = {"lo": id_range.lo, "hi": id_range.hi, "fingerprint": fingerprint}
-    with connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    with transaction(connection, one_snapshot=True):
+        if lease:
+            lease.hold(connection)
         before = verify_range(connection, id_range, fingerprint)
         if not before.source:
             raise UserError(f"The range {id_range.key} has no abstracts in the source: there is nothing to publish.")

@@ -8,6 +8,8 @@ from psycopg import Connection
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from sum_assets.corpus.database import transaction
+from sum_assets.corpus.lease import Lease
 from sum_assets.corpus.sql import statement
 from sum_assets.partitions import IdRange
 
@@ -71,10 +73,19 @@ class Writer:
         return [row[0] for row in connection.execute(statement("pending"), parameters)]
 
     def write(
-        self, connection: Connection, summaries: Sequence[SummaryRow], rejections: Sequence[RejectionRow] = ()
+        self,
+        connection: Connection,
+        summaries: Sequence[SummaryRow],
+        rejections: Sequence[RejectionRow] = (),
+        lease: Lease | None = None,
     ) -> None:
-        """Commit results in one transaction: COPY, then insert what is new and replace what is stale."""
-        with connection.transaction(), connection.cursor() as cursor:
+        """Commit results in one transaction: COPY, then insert what is new and replace what is stale.
+
+        It holds the lease: a run that has lost its range commits nothing more.
+        """
+        with transaction(connection), connection.cursor() as cursor:
+            if lease:
+                lease.hold(connection)
             cursor.execute(statement("incoming"))
             parameters = {"fingerprint": self.fingerprint, "run_id": self.run_id, "overwrite": self.overwrite}
             if summaries:

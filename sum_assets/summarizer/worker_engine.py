@@ -3,6 +3,8 @@
 import json
 import signal
 import subprocess
+import threading
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,46 +19,56 @@ from sum_assets.summarizer.models import build_once, local_folder, stop_tokens
 from sum_assets.summarizer.resolve import ResolvedModel
 from sum_assets.summarizer.token_engine import Output
 
+#: Seconds after which a worker that gives no answer is held to hang: far beyond what a batch takes.
+ANSWER_LIMIT = 900.0
+
 
 class WorkerGenerator:
     """Hands prompts to a worker process and yields its outputs as they finish; see `token_engine.Generator`.
 
     The worker keeps `batch_size` inputs going, and takes up the next when one ends. Raises UserError where it
-    cannot load the model, RuntimeError where it dies.
+    cannot load the model, RuntimeError where it dies or hangs; the next call starts another.
     """
 
     def __init__(self, resolved: ResolvedModel, tokenizer: Any) -> None:
         self._resolved = resolved
         folder = exported(resolved) if resolved.engine == "openvino" else local_folder(resolved.files)
         stops = stop_tokens(resolved.files, tokenizer)
+        self._settings = {
+            "model": str(folder),
+            "precision": resolved.precision,
+            "quantization": resolved.quantization,
+            "encoder_decoder": resolved.encoder_decoder,
+            "max_input_tokens": resolved.settings.max_input_tokens,
+            "max_output_tokens": resolved.settings.max_output_tokens,
+            "batch_size": resolved.batch_size,
+            "stops": stops,
+            "pad": stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
+            "threads": torch.get_num_threads() if resolved.device.kind == "cpu" else None,
+            "device": resolved.device.torch_name,
+        }
+        self._peak: int | None = None
+        self._start()
+
+    def _start(self) -> None:
+        engine = self._resolved.engine
+        self._busy = False
         self._process = subprocess.Popen(
-            [python_of(resolved.engine), program("serve"), resolved.engine],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        weakref.finalize(self, _end, self._process)
-        self._send(
-            {
-                "model": str(folder),
-                "precision": resolved.precision,
-                "quantization": resolved.quantization,
-                "encoder_decoder": resolved.encoder_decoder,
-                "max_input_tokens": resolved.settings.max_input_tokens,
-                "max_output_tokens": resolved.settings.max_output_tokens,
-                "batch_size": resolved.batch_size,
-                "stops": stops,
-                "pad": stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
-                "threads": torch.get_num_threads() if resolved.device.kind == "cpu" else None,
-                "device": resolved.device.torch_name,
-            }
+            [python_of(engine), program("serve"), engine], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        weakref.finalize(self, _end, self._process)
+        self._send(self._settings)
         ready = self._answer()
         if "error" in ready:
-            raise UserError(f"engine {resolved.engine}: {ready['error']}")
+            raise UserError(f"engine {engine}: {ready['error']}")
         self._device_name = ready["ready"]["device_name"]
-        self._peak: int | None = None
 
     def generate(self, prompts: Sequence[list[int]]) -> Iterator[list[tuple[int, Output]]]:
-        """Yield what the worker finishes."""
+        """Yield what the worker finishes. One that is dead, or still at something else, is replaced."""
+        if self._busy or self._process.poll() is not None:
+            _end(self._process)
+            self._start()
+        self._busy = True
         self._send({"prompts": list(prompts)})
         while True:
             answer = self._answer()
@@ -64,6 +76,7 @@ class WorkerGenerator:
                 raise RuntimeError(f"engine {self._resolved.engine}: {answer['error']}")
             if "end" in answer:
                 self._peak = answer["end"]["peak_device_bytes"]
+                self._busy = False
                 return
             yield [(index, ids) for index, ids in answer["done"]]
 
@@ -77,10 +90,17 @@ class WorkerGenerator:
 
     def _answer(self) -> Any:
         assert self._process.stdout
+        watch = threading.Timer(ANSWER_LIMIT, self._process.kill)
+        watch.daemon = True
+        asked = time.monotonic()
+        watch.start()
         line = self._process.stdout.readline()
-        if not line:
-            raise self._died()
-        return json.loads(line)
+        watch.cancel()
+        if line:
+            return json.loads(line)
+        if time.monotonic() - asked >= ANSWER_LIMIT:
+            raise RuntimeError(f"the worker of engine {self._resolved.engine} gave no answer for {ANSWER_LIMIT:.0f} s")
+        raise self._died()
 
     def _died(self) -> RuntimeError:
         code = self._process.wait()

@@ -114,3 +114,9 @@ def test_unpublish_and_discard_empty_what_they_name(database: Connection) -> Non
     assert unpublish(database, None) == 1
     assert discard(database, "f") == (2, 1)
     assert database.execute("SELECT count(*) FROM sum_assets.summarizer_config").fetchall() == [(0,)]
+
+
+def test_a_range_of_rejections_alone_is_begun_and_complete(database: Connection) -> None:
+    fill(database, [Row(1, None, "now", None), Row(1, None, "now", None)])
+    state = verify_range(database, RANGE)
+    assert (state.fingerprint, state.rejected, state.missing, state.complete) == ("f", 2, 0, True)

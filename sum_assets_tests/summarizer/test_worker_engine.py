@@ -11,17 +11,20 @@ from sum_assets.summarizer import (
     Abstract,
     GpuSettings,
     Phases,
+    Rejection,
     Summary,
     environments,
     open_summarizer,
     resolve_settings,
 )
 from sum_assets.summarizer.environments import LIBRARIES, install, python_of
+from sum_assets.summarizer.isolate import summarize_each
 from sum_assets_tests.summarizer.test_transformers_engine import SENTENCES, copier_settings
+from sum_assets_tests.tiny_models import sentence
 
 #: A worker that writes each prompt's ids but for the first and last; what it meets decides how it ends.
 _ECHO = """
-import json, os, signal, sys
+import json, os, signal, sys, time
 settings = json.loads(sys.stdin.readline())
 if settings["batch_size"] == 7:
     print(json.dumps({"error": "seven is no batch size; set eight."}))
@@ -29,6 +32,10 @@ if settings["batch_size"] == 7:
 print(json.dumps({"ready": {"device_name": "abacus"}}), flush=True)
 for line in sys.stdin:
     for index, ids in reversed(list(enumerate(json.loads(line)["prompts"]))):
+        if settings["batch_size"] == 3 and len(ids) == 11:
+            time.sleep(60)
+        if settings["batch_size"] == 2 and len(ids) == 11:
+            os.kill(os.getpid(), signal.SIGKILL)
         if settings["batch_size"] == 9:
             os.kill(os.getpid(), signal.SIGKILL)
         if settings["batch_size"] == 5:
@@ -79,6 +86,26 @@ def test_outputs_come_as_they_finish(t5: Path) -> None:
 def test_a_worker_that_fails_is_heard(t5: Path, batch_size: int, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         results(t5, batch_size)
+
+
+@pytest.mark.usefixtures("echo")
+@pytest.mark.parametrize(
+    ("batch_size", "detail"),
+    [
+        (2, "RuntimeError: the worker of engine openvino ended with SIGKILL; its last words are above"),
+        (3, "RuntimeError: the worker of engine openvino gave no answer for 1 s"),
+    ],
+)
+def test_a_row_that_kills_or_hangs_the_worker_is_rejected_alone(
+    t5: Path, batch_size: int, detail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sum_assets.summarizer.worker_engine.ANSWER_LIMIT", 1.0)
+    gpu = GpuSettings(engine="openvino", device="cpu", precision="float32", batch_size=batch_size)
+    engine = open_summarizer(resolve_settings(gpu, copier_settings(t5)))
+    texts = {i: sentence(i, 10 if i == 5 else 6) for i in range(8)}
+    found = [r for one in summarize_each(engine, [Abstract(*item) for item in texts.items()], Phases()) for r in one]
+    assert sorted(r.abstract_id for r in found) == list(texts)
+    assert [r for r in found if isinstance(r, Rejection)] == [Rejection(5, "engine_error", detail)]
 
 
 def test_a_missing_or_old_environment_and_an_unknown_engine_are_named() -> None:

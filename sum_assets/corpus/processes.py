@@ -1,0 +1,31 @@
+"""Tells whether a process of this machine still lives, whatever became of its ID or of the clock."""
+
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+import psutil
+
+
+@cache
+def machine() -> str:
+    """Return what process IDs of this process's world have in common: this boot and, on Linux, its namespace."""
+    if sys.platform != "linux":
+        return f"{os.uname().nodename} {psutil.boot_time():.0f}"
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+
+
+def birth(pid: int) -> str | None:
+    """Return when a process was started, None where it is gone.
+
+    On Linux in ticks since boot: what psutil computes from them moves with the clock.
+    """
+    try:
+        if sys.platform != "linux":
+            return str(psutil.Process(pid).create_time())
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (OSError, psutil.Error):
+        return None
+    return None if state in "ZX" else fields[18]

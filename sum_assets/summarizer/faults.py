@@ -1,0 +1,32 @@
+"""Tells a device that is lost from an engine that fails."""
+
+_DEVICE_LOST = (
+    "cuda error",
+    "hip error",
+    "cublas_status_execution_failed",
+    "cudnn_status_execution_failed",
+    "device-side assert",
+    "illegal memory access",
+    "misaligned address",
+    "unspecified launch failure",
+    "device is lost",
+    "device lost",
+    "ecc error",
+    "no cuda-capable device",
+    "all cuda-capable devices are busy or unavailable",
+)
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Return whether the driver says that the device, for this process at least, is gone.
+
+    It reports a lack of memory in the same form; that one passes.
+    """
+    said = str(error).lower()
+    return "out of memory" not in said and any(sign in said for sign in _DEVICE_LOST)
+
+
+def first_line(error: BaseException) -> str:
+    """Return an exception's type and first line."""
+    said = str(error).strip().partition("\n")[0].replace("\x00", "")
+    return f"{type(error).__name__}: {said}"[:500] if said else type(error).__name__

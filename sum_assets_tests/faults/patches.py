@@ -1,0 +1,214 @@
+"""What the suite changes inside a run: it counts, slows, and kills at named points. The product has no hooks."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+import sum_assets.pipeline
+import sum_assets.summarizer.resolve
+import sum_assets.summarizer.worker_engine
+from sum_assets.corpus import publish, results
+from sum_assets.summarizer import Abstract, Phases, Rejection, Summarizer, Summary
+
+# Names that a module imports are not its own to mypy; here they are what is replaced.
+pipeline: Any = sum_assets.pipeline
+resolve: Any = sum_assets.summarizer.resolve
+worker_engine: Any = sum_assets.summarizer.worker_engine
+
+GENERATED = "SUM_ASSETS_TESTS_GENERATED"
+
+
+def die() -> None:
+    """End as a power cut does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def nth(number: int, act: Callable[[], object]) -> Callable[[], None]:
+    """Return a function that acts on its nth call."""
+    calls = 0
+
+    def count() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            act()
+
+    return count
+
+
+def count_and_slow(pause: float) -> None:
+    """Note each abstract that the engine hands over, and wait between two batches."""
+    real, log = pipeline.summarize_each, Path(os.environ[GENERATED])
+
+    def summarize_each(
+        engine: Summarizer, abstracts: Sequence[Abstract], phases: Phases
+    ) -> Iterator[list[Summary | Rejection]]:
+        texts = {a.abstract_id: a.text for a in abstracts}
+        for finished in real(engine, abstracts, phases):
+            time.sleep(pause)
+            with log.open("a") as file:
+                file.writelines(f"{r.abstract_id} {hash_of(texts[r.abstract_id])}\n" for r in finished)
+            yield finished
+
+    pipeline.summarize_each = summarize_each
+
+
+def hash_of(text: str) -> str:
+    """Return what tells texts apart, the same in all processes."""
+    return text.encode().hex()[-16:] + str(len(text))
+
+
+def after_generate(act: Callable[[], object], number: int = 1) -> None:
+    """Act when a batch is generated and nothing of it is stored."""
+    real, count = pipeline.summarize_each, nth(number, act)
+
+    def summarize_each(*arguments: Any) -> Iterator[list[Summary | Rejection]]:
+        for finished in real(*arguments):
+            count()
+            yield finished
+
+    pipeline.summarize_each = summarize_each
+
+
+def in_copy(act: Callable[[], object], number: int = 1) -> None:
+    """Act in the middle of a COPY."""
+    real, count = psycopg.Copy.write_row, nth(number, act)
+
+    def write_row(copy: psycopg.Copy, row: Sequence[Any]) -> None:
+        real(copy, row)
+        count()
+
+    psycopg.Copy.write_row = write_row  # type: ignore[method-assign, assignment]
+
+
+def before_statement(module: Any, name: str, act: Callable[[], object], number: int = 1) -> None:
+    """Act before a statement of `sql/`."""
+    real, count = module.statement, nth(number, act)
+
+    def statement(wanted: str) -> Any:
+        if wanted == name:
+            count()
+        return real(wanted)
+
+    module.statement = statement
+
+
+def around_commit(module: Any, act: Callable[[], object], number: int, *, after: bool) -> None:
+    """Act right before a transaction commits, or right after it did."""
+    real, count = module.transaction, nth(number, act)
+
+    @contextmanager
+    def transaction(connection: Connection, **options: Any) -> Iterator[None]:
+        with real(connection, **options):
+            yield
+            if not after:
+                count()
+        if after:
+            count()
+
+    module.transaction = transaction
+
+
+#: Where a run can be killed, and how to kill it there at the nth time.
+POINTS: dict[str, Callable[[int], None]] = {
+    "after generate": lambda n: after_generate(die, n),
+    "in COPY": lambda n: in_copy(die, 4 * n),
+    "before the upsert": lambda n: before_statement(results, "upsert_summaries", die, n),
+    "before the commit": lambda n: around_commit(results, die, n, after=False),
+    "after the commit": lambda n: around_commit(results, die, n, after=True),
+    "in publish, before the delete": lambda n: before_statement(publish, "publish_delete", die, 1 + n % 2),
+    "in publish, before the upsert": lambda n: before_statement(publish, "publish_upsert", die, 1 + n % 2),
+    "in publish, before the commit": lambda n: around_commit(publish, die, 1 + n % 2, after=False),
+    "in publish, after the commit": lambda n: around_commit(publish, die, 1 + n % 2, after=True),
+}
+
+
+def engine_fails_on(abstract_id: int, how: str) -> None:
+    """Make the lead engine raise on an abstract, or leave it out."""
+    from sum_assets.summarizer.lead_engine import LeadEngine
+
+    real = LeadEngine.summarize
+
+    def summarize(engine: Any, abstracts: Any, phases: Phases) -> Iterator[list[Summary | Rejection]]:
+        for finished in real(engine, abstracts, phases):
+            ids = [r.abstract_id for r in finished]
+            if how == "raise" and abstract_id in ids:
+                raise ValueError("the engine does not like it")
+            yield [r for r in finished if r.abstract_id != abstract_id]
+
+    LeadEngine.summarize = summarize  # type: ignore[method-assign, assignment]
+
+
+def batches_fit(rows: int) -> None:
+    """Make batches of more rows run out of memory."""
+    import torch
+
+    from sum_assets.summarizer.transformers_engine import TransformersGenerator
+
+    real = TransformersGenerator._generate
+
+    def generate(self: Any, batch: Sequence[list[int]]) -> list[list[int]]:
+        if len(batch) > rows:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return real(self, batch)
+
+    TransformersGenerator._generate = generate  # type: ignore[method-assign]
+
+
+def shuffle(seed: int) -> None:
+    """Hand the rows to the engine in another order."""
+    import random
+
+    real = pipeline.summarize_each
+
+    def summarize_each(engine: Summarizer, abstracts: Sequence[Abstract], phases: Phases) -> Any:
+        return real(engine, random.Random(seed).sample(list(abstracts), len(abstracts)), phases)
+
+    pipeline.summarize_each = summarize_each
+
+
+def set_clock_back() -> None:
+    """Set the clock of this process back by an hour."""
+    real = time.time
+    time.time = lambda: real() - 3600
+
+
+#: A worker that copies the first words of each prompt; it dies, hangs or raises on a prompt of so many tokens.
+_WORKER = """
+import json, os, signal, sys, time
+bad, how = int(sys.argv[-2]), sys.argv[-1]
+settings = json.loads(sys.stdin.readline())
+print(json.dumps({"ready": {"device_name": "abacus"}}), flush=True)
+for line in sys.stdin:
+    for index, ids in enumerate(json.loads(line)["prompts"]):
+        if len(ids) == bad:
+            if how == "hang":
+                time.sleep(600)
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.03)
+        print(json.dumps({"done": [[index, [*ids[:4], settings["stops"][0]]]]}), flush=True)
+    print(json.dumps({"end": {"peak_device_bytes": None}}), flush=True)
+"""
+
+
+def copying_worker(folder: Path, bad: int = 0, how: str = "") -> None:
+    """Put a worker in the place of OpenVINO's that is quick and does not mind the model."""
+    script = folder / f"worker-{os.getpid()}.py"
+    script.write_text(_WORKER.replace("sys.argv[-2]", f'"{bad}"').replace("sys.argv[-1]", f'"{how}"'))
+    for module in (worker_engine, resolve):
+        module.python_of = lambda _: Path(sys.executable)
+    worker_engine.exported = lambda resolved: Path(resolved.files.location)
+    worker_engine.program = lambda _: script
+    worker_engine.ANSWER_LIMIT = 1.0
+    resolve.versions_of = lambda _: {"openvino-genai": "1"}
+    # The name leads to the asset.
+    asset: Any = sys.modules["sum_assets.assets.summaries"]
+    asset.require_gate = lambda *_: False

@@ -1,0 +1,94 @@
+"""Runs the fault suite: `python -m sum_assets_tests.faults.run [SEEDS] [--only WORDS] [--short]`; goes on where it was.
+
+A try that is done is kept in out/faults-tries.json until that file is deleted.
+"""
+
+import argparse
+import json
+import os
+import platform
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Column, Table
+
+OUT = Path("out")
+TRIES = OUT / "faults-tries.json"
+_COUNTS = ("lost", "twice", "generated_again")
+
+
+def main() -> int:
+    """Run what is not done yet; return 1 where a row was lost or doubled, or a case failed otherwise."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seeds", nargs="?", type=int, default=20, help="random-moment kills; others run three times")
+    parser.add_argument("--only", default="", help="only cases whose name has this in it")
+    parser.add_argument("--short", action="store_true", help="once, some quick cases; nothing is kept")
+    chosen = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from sum_assets_tests.faults import backfills, cases, steps  # noqa: F401  (they register themselves)
+    from sum_assets_tests.faults.arena import Server, arena
+
+    console = Console(highlight=False)
+    done: dict[str, Any] = json.loads(TRIES.read_text()) if TRIES.exists() and not chosen.short else {}
+    wanted = []
+    for name in cases.CASES:
+        if chosen.only in name and (name in cases.SHORT or not chosen.short):
+            tries = 1 if chosen.short else chosen.seeds if name in cases.SEEDED else 3
+            wanted += [(name, seed) for seed in range(tries)]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server is stopped
+    server = Server()
+    try:
+        for name, seed in wanted:
+            key = f"{name} #{seed}"
+            if "error" not in done.get(key, {"error": ""}):
+                continue
+            began = time.monotonic()
+            try:
+                with arena(server) as opened:
+                    tally = cases.CASES[name](opened, seed)
+                done[key] = {name: getattr(tally, name) for name in _COUNTS}
+            except Exception:
+                server.start()  # it may have been left down
+                done[key] = {"error": traceback.format_exc()}
+            said = done[key].get("error", "") or ", ".join(f"{n} {done[key][n]}" for n in _COUNTS)
+            console.print(f"{time.monotonic() - began:5.1f} s  {key}: {said}", markup=False, soft_wrap=True)
+            if not chosen.short:
+                OUT.mkdir(exist_ok=True)
+                TRIES.write_text(json.dumps(done, indent=1))
+    finally:
+        server.close()
+    return report(console, wanted, done, keep=not chosen.short)
+
+
+def report(console: Console, wanted: list[tuple[str, int]], done: dict[str, Any], *, keep: bool) -> int:
+    """Print the table of the cases, write out/faults.json, and return the exit code."""
+    table = Table("case", *(Column(name, justify="right") for name in ("tries", "lost", "twice", "generated again")))
+    table.box = SIMPLE
+    rows, failed = [], []
+    for name in dict(wanted):
+        tries = [done[f"{name} #{seed}"] for other, seed in wanted if other == name]
+        errors = [one["error"] for one in tries if "error" in one]
+        sums = {count: sum(one.get(count, 0) for one in tries) for count in _COUNTS}
+        rows.append({"case": name, "tries": len(tries), **sums})
+        counts = [str(len(tries)), *(str(n) for n in sums.values())]
+        table.add_row(name + (f" [bold red]{len(errors)} failed[/]" if errors else ""), *counts)
+        if errors or sums["lost"] or sums["twice"]:
+            failed.append(name)
+    console.print(table)
+    console.print(f"{len(rows)} cases, {len(wanted)} tries, {platform.machine()}, {os.cpu_count()} cores")
+    if keep:
+        (OUT / "faults.json").write_text(json.dumps(rows, indent=1))
+    if failed:
+        console.print(f"[bold red]Failed:[/] {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

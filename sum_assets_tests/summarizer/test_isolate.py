@@ -1,0 +1,94 @@
+"""A row that an engine fails on costs that row alone."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import pytest
+
+from sum_assets.errors import DeviceLostError, EngineFaultError, UserError
+from sum_assets.summarizer import Abstract, EngineState, Phases, Rejection, Summary
+from sum_assets.summarizer.faults import is_device_lost
+from sum_assets.summarizer.isolate import summarize_each
+
+BAD = {7: "raise", 23: "nothing", 31: "raise"}
+
+
+class Brittle:
+    """Yields batches of four in order; fails on some rows, on all after `good` rows, or with a given error."""
+
+    def __init__(self, error: Exception | None = None, good: int = 10**6) -> None:
+        self.error, self.good, self.calls, self.rows = error, good, 0, 0
+
+    def summarize(self, abstracts: Iterable[Abstract], phases: Phases) -> Iterator[list[Summary | Rejection]]:
+        waiting = iter(abstracts)
+        while batch := list(islice(waiting, 4)):
+            self.calls += 1
+            self.rows += len(batch)
+            if self.rows > self.good or any(BAD.get(a.abstract_id) == "raise" for a in batch):
+                raise self.error or ValueError("bad row\nand more")
+            yield [
+                Summary(a.abstract_id, a.text, 1, 1, False, "stop")
+                for a in batch
+                if BAD.get(a.abstract_id) != "nothing"
+            ]
+
+    def state(self) -> EngineState:
+        return EngineState("", 4, 0, None)
+
+
+def results(engine: Brittle, ids: Iterable[int]) -> list[Summary | Rejection]:
+    return [r for one in summarize_each(engine, [Abstract(i, f"text {i}") for i in ids], Phases()) for r in one]
+
+
+def test_the_row_is_rejected_and_its_neighbours_are_summarized() -> None:
+    engine = Brittle()
+    found = results(engine, range(64))
+    assert sorted(r.abstract_id for r in found) == list(range(64)), "each exactly once"
+    rejected = {r.abstract_id: (r.reason, r.detail) for r in found if isinstance(r, Rejection)}
+    assert rejected == {
+        7: ("engine_error", "ValueError: bad row"),
+        23: ("engine_error", "the engine returned nothing for it"),
+        31: ("engine_error", "ValueError: bad row"),
+    }
+    assert engine.calls < 50, "in halves, not one by one"
+
+
+def test_a_fault_that_passes_costs_no_row() -> None:
+    engine = Brittle(good=10)
+    found = summarize_each(engine, [Abstract(i, "text") for i in range(40, 56)], Phases())
+    first = next(found), next(found)
+    with pytest.raises(EngineFaultError, match="The engine fails even on a plain sentence: ValueError: bad row"):
+        next(found)
+    assert [len(one) for one in first] == [4, 4]
+
+
+def test_an_engine_that_fails_on_all_blames_no_row() -> None:
+    engine = Brittle(good=0)
+    with pytest.raises(EngineFaultError, match="No abstract was rejected"):
+        results(engine, [1])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: an illegal memory access was encountered",
+        "CUDA error: device-side assert triggered\nCUDA kernel errors might be",
+        "CUDA error: unspecified launch failure",
+        "NCCL: uncorrectable ECC error encountered",
+    ],
+)
+def test_a_lost_device_ends_the_process_at_once(said: str) -> None:
+    engine = Brittle(RuntimeError(said))
+    with pytest.raises(DeviceLostError, match="Run this again, in a fresh process"):
+        results(engine, [1, 2, 7])
+    assert engine.calls == 1, "it is not touched again"
+
+
+def test_lack_of_memory_is_no_lost_device() -> None:
+    assert not is_device_lost(RuntimeError("CUDA error: out of memory"))
+    assert not is_device_lost(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))
+
+
+def test_what_a_user_must_mend_is_passed_on() -> None:
+    with pytest.raises(UserError, match="mend"):
+        results(Brittle(UserError("mend")), [7])

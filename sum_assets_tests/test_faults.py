@@ -1,0 +1,15 @@
+"""The quick cases of the fault suite, once each, in a process of their own, since it forks its runs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+_ROOT = Path(__file__).parent.parent
+
+
+def test_nothing_is_lost_in_the_quick_cases() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SUM_ASSETS_")}
+    command = [sys.executable, "-m", "sum_assets_tests.faults.run", "--short"]
+    ran = subprocess.run(command, env=environment, cwd=_ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout
