@@ -12,6 +12,7 @@ from sum_assets.benchmark.cell import CellResult
 from sum_assets.benchmark.statistics import Noise
 from sum_assets.corpus.profile import FRACTIONS, Lengths
 from sum_assets.pipeline import WINDOW
+from sum_assets.summarizer.environments import LIBRARIES
 
 #: Bytes beside the text that an abstract takes in `generated_summary` and `abstract_summary`, indexes included: by
 #: pg_total_relation_size of 20,000 rows, 393. A run takes 56 kB of `event_logs` (the demo, five runs), a log line 1 kB.
@@ -172,13 +173,25 @@ def _fit_batches(replicates: Sequence[CellResult], padded_to: int | None) -> tup
 
     The misfit is the relative standard deviation of a batch from the fit, its mean over the replicates taken: what
     its content, not the noise, makes of it.
+
+    An engine that fills its batches itself is at many inputs at once: what it finishes says when, not how long it
+    took. Its replicates are one batch each, and a single batch, which can be compared with nothing, is taken to go
+    by tokens, read and written.
     """
-    costs = []
+    costs, seconds = [], []
     for replicate in replicates:
-        rows, tokens, squares, _ = np.array(replicate.batches, dtype=float).T
+        recorded = np.array(replicate.batches, dtype=float)
+        if replicate.resolved.get("engine") in LIBRARIES:
+            recorded = recorded.sum(axis=0, keepdims=True)
+        rows, tokens, squares, spent = recorded.T
         costs.append(_cost(rows, rows * padded_to, rows * padded_to**2) if padded_to else _cost(rows, tokens, squares))
-    seconds = [np.array(r.batches, dtype=float)[:, 3] for r in replicates]
+        seconds.append(spent)
     every = np.concatenate(costs)
+    if len(every) == len(replicates):
+        all_rows, all_tokens, _ = every.sum(axis=0)
+        written = sum(r.output_tokens for r in replicates)
+        each = float(np.concatenate(seconds).sum()) / (all_tokens + written)
+        return np.array([written / all_rows * each, each, 0.0]), 0.0, 1
     scale = np.maximum(every.max(axis=0), 1)
     fitted, _ = optimize.nnls(every / scale, np.concatenate(seconds))
     parts = fitted / scale

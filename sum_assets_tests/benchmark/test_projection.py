@@ -93,6 +93,35 @@ def test_the_interval_holds_new_runs_as_often_as_it_says(replicates: int) -> Non
     assert held / 200 >= 0.93
 
 
+def test_an_engine_whose_batches_overlap_is_taken_as_a_whole() -> None:
+    """What it finishes in one step comes as rows of which the first took the step's time and the others none."""
+    generator = np.random.default_rng(3)
+    sample = lengths(generator, 64)
+    cells = []
+    for seconds in (9.0, 10.0, 11.0):
+        tokens = [round(n) for n in TOKENS(sample)]
+        steps = [(1, n, n * n, seconds / 4 if i % 16 == 0 else 0.0) for i, n in enumerate(tokens)]
+        phases = dict.fromkeys(["load_model", "read", "tokenize", "detokenize", "write", "other"], 0.0)
+        cells.append(
+            CellResult(
+                "ok",
+                abstracts=64,
+                seconds=seconds,
+                phases=phases | {"generate": seconds},
+                batches=steps,
+                output_tokens=64 * 48,
+                resolved={"engine": "openvino"},
+            )
+        )
+    found = project(
+        cells, corpus(sample, 640), TOKENS, padded_to=None, noise=noise_of(cells), summary_bytes=400
+    )  # fmt: skip
+    assert found.seconds == pytest.approx(100, rel=0.02)
+    assert found.low is not None
+    assert found.high is not None
+    assert 75 < found.low < found.high < 135
+
+
 @given(
     st.lists(
         st.tuples(st.integers(1, 5000), st.lists(st.integers(0, 8000), min_size=8, max_size=8).map(sorted)),
