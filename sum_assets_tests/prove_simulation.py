@@ -41,8 +41,8 @@ from sum_assets.home import DEMO_VARIABLE, URL_VARIABLE
 from sum_assets.instance import POOL, open_instance, registered_ranges
 from sum_assets.resources.summarizer import demo_summarizer
 
-ROWS, BATCH, DEVICES, PORT = 32, 8, 2, 3977
-CALIBRATION, QUIET, KILLED = 4, 6, 4
+ROWS, BATCH, DEVICES, PORT = 16, 4, 2, 3977
+CALIBRATION, QUIET, KILLED = 3, 4, 3
 CONFIG = {
     "resources": {
         "gpu": {"config": {"device": "cpu", "precision": "bfloat16", "batch_size": BATCH}},
@@ -138,8 +138,9 @@ class Site:
     def _kill_first(self, instance: dg.DagsterInstance, tagged: dg.RunsFilter) -> float:
         started = [r for r in instance.get_run_records(tagged) if r.start_time and not r.dagster_run.is_finished]
         run = min(started, key=lambda r: r.start_time or 0)
-        said = "\n".join(entry.user_message or "" for entry in instance.all_logs(run.dagster_run.run_id))
-        (pid, *_) = re.findall(r"Started process for run \(pid: (\d+)\)", said)
+        entries = instance.all_logs(run.dagster_run.run_id)
+        said = "\n".join(entry.dagster_event.message or "" for entry in entries if entry.dagster_event)
+        pid = re.findall(r"parent process \(pid: (\d+)\)", said)[0]
         process = psutil.Process(int(pid))
         for victim in [process, *process.children(recursive=True)]:
             with suppress(psutil.NoSuchProcess):
@@ -240,6 +241,8 @@ def expect(fleet: Fleet, ranges: int, killed_at: float | None = None) -> Simulat
 
 def main(folder: Path) -> None:
     """Measure, simulate, run, compare; the table is printed and written to out/prove-simulation.json."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(1))  # so that Dagster and the server end as well
     site = Site(folder)
     try:
         site.open()
@@ -253,6 +256,8 @@ def main(folder: Path) -> None:
         assert killed_at is not None
         fleet = fleet_from(runs, killed_at)
         out.print(yaml.safe_dump(fleet.model_dump(mode="json")), markup=False)
+        results = Path("out")
+        results.mkdir(exist_ok=True)
         table = Table("backfill", "simulated s", "5 to 95 %", "real s", "off by", "held")
         tries: list[dict[str, Any]] = []
         core, costs = fleet.devices["core"], fleet.runs
@@ -270,11 +275,9 @@ def main(folder: Path) -> None:
             figures = (f"{low:.0f} to {high:.0f}", f"{real:.0f}", f"{middle / real - 1:+.1%}", held)
             table.add_row(label, f"{middle:.0f}", *figures)
             out.print(f"{label}: {middle:.0f} s simulated ({low:.0f} to {high:.0f}), {real:.0f} s real")
+            written = {"fleet": fleet.model_dump(mode="json"), "calibration": [vars(r) for r in runs], "tries": tries}
+            (results / "prove-simulation.json").write_text(json.dumps(written, indent=2))
         out.print(table)
-        results = Path("out")
-        results.mkdir(exist_ok=True)
-        written = {"fleet": fleet.model_dump(mode="json"), "calibration": [vars(r) for r in runs], "tries": tries}
-        (results / "prove-simulation.json").write_text(json.dumps(written, indent=2))
     finally:
         site.close()
 

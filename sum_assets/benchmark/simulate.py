@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sum_assets.benchmark.fleet import Crashes, Fleet, Group, Outages
 from sum_assets.errors import UserError
+from sum_assets.report import duration
 
 Kind = Literal["starting", "working", "lost", "finishing", "away"]
 KINDS: tuple[Kind, ...] = ("working", "starting", "finishing", "lost", "away")
@@ -122,7 +123,7 @@ class _Plant:
         self._env.run(self._ended | self._env.timeout(limit))
         if not self._ended.triggered:
             raise UserError(
-                f"After {limit / 86400:,.0f} days {sum(self._left):,} of {fleet.rows:,} abstracts are left: these "
+                f"After {duration(limit / 86400)} {sum(self._left):,} of {fleet.rows:,} abstracts are left: these "
                 "devices fail faster than they get a batch done. Make the batches smaller, or the failures rarer."
             )
         seconds = self._env.now
