@@ -188,7 +188,7 @@ def _story(instance: dg.DagsterInstance, record: Any, asked: float) -> Ran:
             found = {"rate": rows / (total - load), "load": load, "generated": generated, "began": generated - total}
     ended = record.end_time - asked
     killed = record.dagster_run.status == dg.DagsterRunStatus.FAILURE
-    return Ran(moments["PIPELINE_ENQUEUED"], moments["PIPELINE_DEQUEUED"], ended, killed, **found)
+    return Ran(moments["PIPELINE_ENQUEUED"], moments["PIPELINE_STARTING"], ended, killed, **found)
 
 
 def fleet_from(runs: list[Ran], killed_at: float) -> Fleet:
