@@ -150,12 +150,13 @@ class Site:
     def close(self) -> None:
         """End Dagster and the server."""
         if self._ui:
-            with suppress(ProcessLookupError):
-                os.killpg(self._ui.pid, signal.SIGTERM)
-            try:
-                self._ui.wait(30)
-            except subprocess.TimeoutExpired:
-                os.killpg(self._ui.pid, signal.SIGKILL)
+            # Code servers lead groups of their own, and outlive a webserver that ends in a hurry.
+            started = psutil.Process(self._ui.pid).children(recursive=True)
+            self._ui.terminate()
+            _, alive = psutil.wait_procs([*started, psutil.Process(self._ui.pid)], timeout=30)
+            for process in alive:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
         self.command("db", "stop")
 
 
