@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test ui check prove-gate prove-projection bench-engines faults
+.PHONY: demo test ui check prove-gate prove-projection prove-simulation bench-engines faults
 
 demo: .venv/installed
 	$(BIN)/sum-assets demo
@@ -20,6 +20,10 @@ prove-gate: .venv/installed
 # A quarter of an hour: projections, and what was projected really run.
 prove-projection: .venv/installed
 	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/prove_projection.py
+
+# Ten minutes: backfills simulated, then really run, one of them with a run killed.
+prove-simulation: .venv/installed
+	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/prove_simulation.py
 
 # Under an hour: other engines at their defaults and ours, one after the other; goes on where it was stopped.
 bench-engines: .venv/installed

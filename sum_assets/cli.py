@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-from sum_assets import cli_benchmark, cli_status
+from sum_assets import cli_benchmark, cli_simulate, cli_status
 from sum_assets.console import err, out, progress_bar, read_yaml
 from sum_assets.corpus import publish as publishing
 from sum_assets.corpus import ranges as cutting
@@ -284,6 +284,7 @@ def _confirm(what: str, yes: bool) -> None:
 
 app.add_typer(cli_status.app)
 app.add_typer(cli_benchmark.app)
+app.add_typer(cli_simulate.app)
 
 
 @app.command()

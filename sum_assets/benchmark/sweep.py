@@ -4,9 +4,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from sum_assets.benchmark.checked_yaml import line_of, read_checked
 from sum_assets.errors import UserError
 from sum_assets.summarizer import GpuSettings
 
@@ -101,35 +101,9 @@ class Sweep(BaseModel):
 
 def read_sweep(path: Path) -> Sweep:
     """Read and check a sweep file. Raises UserError that names the line of what is wrong."""
+    sweep, tree = read_checked(path, Sweep, "sweep")
     try:
-        text = path.read_text(encoding="utf-8")
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        sweep = Sweep.model_validate(yaml.safe_load(text) or {})
         sweep.all_presets()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The sweep file {path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"The sweep file {path} is no YAML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        line = _line(tree, first["loc"])
-        raise UserError(f"{path}, line {line}: {place}: {first['msg']}") from error
     except ValueError as error:
-        raise UserError(f"{path}, line {_line(tree, ('grid',))}: {error}") from error
+        raise UserError(f"{path}, line {line_of(tree, ('grid',))}: {error}") from error
     return sweep
-
-
-def _line(node: yaml.Node | None, place: tuple[int | str, ...]) -> int:
-    """Return the line, from 1, of the deepest part of the tree that leads to a place."""
-    line = 1
-    for part in place:
-        if isinstance(node, yaml.MappingNode):
-            found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line + 1, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return line
