@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from sum_assets.errors import DeviceLostError, EngineFaultError, UserError
 from sum_assets.summarizer import Abstract, Phases, Rejection, Summarizer, Summary
-from sum_assets.summarizer.faults import first_line, is_device_lost
+from sum_assets.summarizer.faults import is_device_lost, named
 
 Results = Iterator[list[Summary | Rejection]]
 #: What any engine can summarize. Where it fails on this, it is not the abstract's fault.
@@ -56,7 +56,7 @@ def _attempt(engine: Summarizer, left: dict[int, Abstract], phases: Phases, fail
         except Exception as error:
             if is_device_lost(error):
                 raise _lost(error) from error
-            failures.append(first_line(error))  # not the error: it holds on to tensors
+            failures.append(named(error))  # not the error: it holds on to tensors
             return
         if finished is None:
             return
@@ -75,7 +75,7 @@ def _require_working(engine: Summarizer) -> None:
     except Exception as error:
         if is_device_lost(error):
             raise _lost(error) from error
-        raise EngineFaultError(_broken(first_line(error))) from error
+        raise EngineFaultError(_broken(named(error))) from error
     raise EngineFaultError(_broken(said))
 
 
@@ -85,6 +85,6 @@ def _broken(said: str) -> str:
 
 def _lost(error: Exception) -> DeviceLostError:
     return DeviceLostError(
-        f"The device is lost to this process: {first_line(error)}. Run this again, in a fresh process: it goes on "
+        f"The device is lost to this process: {named(error)}. Run this again, in a fresh process: it goes on "
         "where it stopped. If it happens again, look at the driver's log (`dmesg`, `nvidia-smi`)."
     )
