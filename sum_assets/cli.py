@@ -173,14 +173,16 @@ def materialize(
     select: Annotated[str, typer.Option(help="Only these assets, separated by commas.")] = "",
 ) -> None:
     """Run the job `summarize_corpus` here and now for one ID range, or for several in one run."""
-    from sum_assets.instance import failure_message, open_instance, require_registered
+    from sum_assets.instance import await_database, failure_message, open_instance, require_registered
     from sum_assets.instance import materialize as run
 
+    run_config = read_yaml(config)
+    await_database(run_config)
     with open_instance() as instance:
         for key in (first, last):
             if key is not None:
                 require_registered(instance, key)
-        result = run(instance, first, last, read_yaml(config), [name for name in select.split(",") if name])
+        result = run(instance, first, last, run_config, [name for name in select.split(",") if name])
     if not result.success:
         raise UserError(failure_message(result))
 
