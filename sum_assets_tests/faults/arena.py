@@ -235,7 +235,14 @@ class Arena:
             cursor = connection.execute(query.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
 
-    def start(self, *keys: str, config: dict[str, Any] = LEAD, patch: Patch = lambda: None, pause: float = 0.0) -> Run:
+    def start(
+        self,
+        *keys: str,
+        config: dict[str, Any] = LEAD,
+        patch: Patch = lambda: None,
+        pause: float = 0.0,
+        log: Path | None = None,
+    ) -> Run:
         """Begin to materialize the ranges, all without keys; `pause` seconds between two batches."""
         path = self.folder / f"run{len(self._runs)}.yaml"
         path.write_text(yaml.safe_dump(config))
@@ -245,7 +252,7 @@ class Arena:
             patch()
 
         arguments = ["materialize", *(keys or (FIRST.key, SECOND.key)), "--config", str(path)]
-        run = Run(arguments, self.environment, path.with_suffix(".log"), patch_all)
+        run = Run(arguments, self.environment, log or path.with_suffix(".log"), patch_all)
         self._runs.append(run)
         return run
 

@@ -12,7 +12,7 @@ import psycopg
 
 from sum_assets.corpus import database, results
 from sum_assets_tests.faults import patches
-from sum_assets_tests.faults.arena import BATCH, FIRST, LEAD, SECOND, Arena, Tally, text
+from sum_assets_tests.faults.arena import BATCH, FIRST, LEAD, SECOND, Arena, Run, Tally, text
 
 Case = Callable[[Arena, int], Tally]
 CASES: dict[str, Case] = {}
@@ -123,11 +123,14 @@ def _resources(**configs: dict[str, Any]) -> dict[str, Any]:
 
 @case("PostgreSQL down at the start")
 def down_at_the_start(arena: Arena, seed: int) -> Tally:
+    """A run fails clearly at its limit; another waits, says so, and goes on."""
     arena.server.crash()
-    run = arena.run()
+    given_up = arena.run(config=LEAD | _resources(postgres={"wait_seconds": 0.6}))
+    run = arena.start()
+    time.sleep(random.Random(seed).uniform(0.2, 2))
     arena.server.start()
-    assert (run.process.exitcode, "Cannot connect to PostgreSQL" in run.said) == (1, True), run.said[-3000:]
-    arena.finish()
+    assert (given_up.process.exitcode, "longer than the run waits" in given_up.said) == (1, True), given_up.said
+    assert (run.wait(), "The database is away" in run.said) == (0, True), run.said[-3000:]
     return check(arena.tally(), 0)
 
 
@@ -145,27 +148,12 @@ def terminate_in_copy(arena: Arena, seed: int) -> Tally:
     return check(arena.tally(), 0)
 
 
-def _clear_failure(arena: Arena, run: Any, message: str) -> None:
+def clear_failure(run: Run, message: str) -> None:
+    """The run must fail with a sentence, and no traceback."""
     code = run.wait()
     assert code == 1, run.said[-3000:]
     assert message in run.said, run.said[-3000:]
     assert "Traceback" not in run.said.rpartition("Error:")[2], run.said[-3000:]
-
-
-@case("disk full")
-def disk_full(arena: Arena, seed: int) -> Tally:
-    after = random.Random(seed).randint(1, 60)
-    arena.sql(
-        f"""CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        IF (SELECT count(*) FROM sum_assets.generated_summary) > {after} THEN
-            RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100';
-        END IF; RETURN NULL; END $$;
-        CREATE TRIGGER full_disk AFTER INSERT ON sum_assets.generated_summary EXECUTE FUNCTION full_disk()"""
-    )
-    _clear_failure(arena, arena.start(), "The disk of the database is full: could not extend file")
-    arena.sql("DROP TRIGGER full_disk ON sum_assets.generated_summary")
-    arena.finish()
-    return check(arena.tally(), BATCH)
 
 
 @case("read-only database")
@@ -194,7 +182,7 @@ def lock_timeout(arena: Arena, seed: int) -> Tally:
     arena.wait_for_rows(random.Random(seed).randint(8, 40), run)
     with psycopg.connect(arena.url) as connection:
         connection.execute("LOCK sum_assets.generated_summary")
-        _clear_failure(arena, run, "Somebody else has locked a table or row for longer than 500ms")
+        clear_failure(run, "Somebody else has locked a table or row for longer than 500ms")
     arena.finish()
     return check(arena.tally(), BATCH)
 
@@ -277,7 +265,7 @@ def terminate(arena: Arena, seed: int) -> Tally:
     run = arena.start(pause=PAUSE)
     arena.wait_for_rows(random.Random(seed).randint(1, 30), run)
     run.signal(signal.SIGTERM)
-    _clear_failure(arena, run, "Stopped by SIGTERM, with ")
+    clear_failure(run, "Stopped by SIGTERM, with ")
     arena.finish()
     return check(arena.tally(), 0)
 
@@ -286,7 +274,7 @@ def terminate(arena: Arena, seed: int) -> Tally:
 def deadline(arena: Arena, seed: int) -> Tally:
     at = datetime.now() + timedelta(seconds=random.Random(seed).uniform(1.5, 2))
     run = arena.start(config=with_op(LEAD, stop_at=at.isoformat()), pause=0.4)
-    _clear_failure(arena, run, "Stopped at its deadline")
+    clear_failure(run, "Stopped at its deadline")
     arena.finish()
     return check(arena.tally(), 0)
 
