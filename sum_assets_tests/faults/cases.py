@@ -158,14 +158,14 @@ def clear_failure(run: Run, message: str) -> None:
 
 @case("read-only database")
 def read_only(arena: Arena, seed: int) -> Tally:
-    run = arena.start(pause=PAUSE)
-    arena.wait_for_rows(random.Random(seed).randint(8, 40), run)
+    run = arena.start_held(random.Random(seed).randint(1, 24))
     arena.server.admin(f"ALTER DATABASE {arena.name} SET default_transaction_read_only = on")
     with psycopg.connect(arena.url, autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
             "AND datname = current_database()"
         )
+    arena.go()
     code = run.wait()
     arena.server.admin(f"ALTER DATABASE {arena.name} RESET default_transaction_read_only")
     assert (code, "read-only" in run.said) == (1, True), run.said[-3000:]
@@ -178,10 +178,10 @@ def lock_timeout(arena: Arena, seed: int) -> Tally:
     def patch() -> None:
         database.LOCK_TIMEOUT = "500ms"
 
-    run = arena.start(pause=PAUSE, patch=patch)
-    arena.wait_for_rows(random.Random(seed).randint(8, 40), run)
+    run = arena.start_held(random.Random(seed).randint(1, 24), patch)
     with psycopg.connect(arena.url) as connection:
         connection.execute("LOCK sum_assets.generated_summary")
+        arena.go()
         clear_failure(run, "Somebody else has locked a table or row for longer than 500ms")
     arena.finish()
     return check(arena.tally(), BATCH)
@@ -189,9 +189,9 @@ def lock_timeout(arena: Arena, seed: int) -> Tally:
 
 @case("two runs on one range at once", short=True)
 def two_at_once(arena: Arena, seed: int) -> Tally:
-    first = arena.start(pause=PAUSE)
-    arena.wait_for_rows(4, first)
+    first = arena.start_held(1 + seed % 12)
     second = arena.run(FIRST.key)
+    arena.go()
     assert (second.process.exitcode, "is being worked on by run" in second.said) == (1, True), second.said[-3000:]
     assert first.wait() == 0, first.said[-3000:]
     return check(arena.tally(), 0)
@@ -262,9 +262,9 @@ case("a row on which the worker hangs")(_row_ends_the_worker("hang"))
 
 @case("SIGTERM")
 def terminate(arena: Arena, seed: int) -> Tally:
-    run = arena.start(pause=PAUSE)
-    arena.wait_for_rows(random.Random(seed).randint(1, 30), run)
+    run = arena.start_held(random.Random(seed).randint(1, 11))  # of the twelve of the first range
     run.signal(signal.SIGTERM)
+    arena.go()
     clear_failure(run, "Stopped by SIGTERM, with ")
     arena.finish()
     return check(arena.tally(), 0)
@@ -342,9 +342,9 @@ def _edited(when: str) -> Case:
             arena.finish()
             arena.sql(EDITS)
         else:
-            run = arena.start(pause=PAUSE)
-            arena.wait_for_rows(random.Random(seed).randint(1, 80), run)
+            run = arena.start_held(random.Random(seed).randint(1, 24))
             arena.sql(EDITS)
+            arena.go()
             run.wait()
         arena.finish()
         untouched = "SELECT count(DISTINCT run_id) FROM sum_assets.generated_summary WHERE abstract_id = 30"

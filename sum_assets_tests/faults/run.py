@@ -57,11 +57,14 @@ def main() -> int:
             except Exception:
                 server.start()  # it may have been left down
                 done[key] = {"error": traceback.format_exc()}
+            done[key]["seconds"] = round(time.monotonic() - began, 1)
             said = done[key].get("error", "") or ", ".join(f"{n} {done[key][n]}" for n in _COUNTS)
-            console.print(f"{time.monotonic() - began:5.1f} s  {key}: {said}", markup=False, soft_wrap=True)
+            console.print(f"{done[key]['seconds']:5.1f} s  {key}: {said}", markup=False, soft_wrap=True)
             if not chosen.short:
                 OUT.mkdir(exist_ok=True)
-                TRIES.write_text(json.dumps(done, indent=1))
+                whole = TRIES.with_suffix(".new")  # a kill leaves one or the other
+                whole.write_text(json.dumps(done, indent=1))
+                whole.replace(TRIES)
     finally:
         server.close()
     return report(console, wanted, done, keep=not chosen.short)
