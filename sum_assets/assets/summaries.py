@@ -49,8 +49,9 @@ class SummariesConfig(dg.Config):
     kinds={"huggingface", "pytorch"},
     code_version="1",
     pool="gpu",
-    # For what a fresh process mends: a lost device, a killed step. A failure that a person must mend is not retried.
-    retry_policy=dg.RetryPolicy(max_retries=2, delay=10),
+    # For what a fresh process mends: a lost device, a killed step, a row that an engine hangs on, which takes three. A
+    # failure that a person must mend is not retried.
+    retry_policy=dg.RetryPolicy(max_retries=3, delay=10),
 )
 def summaries(
     context: dg.AssetExecutionContext,

@@ -243,6 +243,20 @@ case("a row that makes the engine raise", short=True)(_row_fails("raise"))
 case("a row that the engine returns nothing for")(_row_fails("leave out"))
 
 
+@case("a row on which the engine hangs")
+def row_hangs(arena: Arena, seed: int) -> Tally:
+    """Each hang ends a process: on all that is left, if that is more on sixteen, then on one, which is rejected."""
+    bad = random.Random(seed).choice([i for i in range(1, 49) if (text(i) or "").strip()])
+    hangs = 0
+    while (run := arena.run(FIRST.key, patch=lambda: patches.engine_hangs_on(bad))).process.exitcode:
+        assert "The engine finished nothing for 1 s" in run.said, run.said[-3000:]
+        hangs += 1
+    assert 2 <= hangs <= 3
+    arena.finish(patch=lambda: patches.engine_hangs_on(bad))
+    assert arena.sql("SELECT count(*) FROM sum_assets.engine_hang") == [(0,)]
+    return check(arena.tally(rejected=[bad]), 0)
+
+
 def _row_ends_the_worker(how: str) -> Case:
     def end(arena: Arena, seed: int) -> Tally:
         config = copier(arena, engine="openvino")
