@@ -29,7 +29,7 @@ prove-simulation: .venv/installed
 bench-engines: .venv/installed
 	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/bench_engines.py
 
-# Half an hour with SEEDS=20: kills, faults and bad input, held against quiet runs; goes on where it was stopped.
+# Half an hour with SEEDS=100: kills, faults and bad input, held against quiet runs; goes on where it was stopped.
 SEEDS ?= 20
 faults: .venv/installed
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m sum_assets_tests.faults.run $(SEEDS)

@@ -20,9 +20,9 @@ from rich.table import Column, Table
 
 from sum_assets import cli_benchmark, cli_simulate, cli_status
 from sum_assets.console import err, out, progress_bar, read_yaml
+from sum_assets.corpus import losses, schema, server
 from sum_assets.corpus import publish as publishing
 from sum_assets.corpus import ranges as cutting
-from sum_assets.corpus import schema, server
 from sum_assets.corpus.database import connect
 from sum_assets.corpus.load import load_file
 from sum_assets.corpus.records import ReaderOptions
@@ -173,14 +173,16 @@ def materialize(
     select: Annotated[str, typer.Option(help="Only these assets, separated by commas.")] = "",
 ) -> None:
     """Run the job `summarize_corpus` here and now for one ID range, or for several in one run."""
-    from sum_assets.instance import failure_message, open_instance, require_registered
+    from sum_assets.instance import await_database, failure_message, open_instance, require_registered
     from sum_assets.instance import materialize as run
 
+    run_config = read_yaml(config)
+    await_database(run_config)
     with open_instance() as instance:
         for key in (first, last):
             if key is not None:
                 require_registered(instance, key)
-        result = run(instance, first, last, read_yaml(config), [name for name in select.split(",") if name])
+        result = run(instance, first, last, run_config, [name for name in select.split(",") if name])
     if not result.success:
         raise UserError(failure_message(result))
 
@@ -272,6 +274,15 @@ def discard(fingerprint: Annotated[str, typer.Option(help="Settings whose result
         _confirm(f"delete all results of fingerprint {fingerprint}", yes)
         generated, rejected = publishing.discard(connection, fingerprint)
         out.print(f"{generated} summaries and {rejected} rejections deleted")
+
+
+@app.command()
+def trust() -> None:
+    """Use the devices of this machine again that were set aside because runs lost them."""
+    with connect() as connection:
+        schema.require_schema(connection)
+        devices = losses.trust(connection)
+    out.print(f"in use again: {', '.join(devices)}" if devices else "no device of this machine was lost", markup=False)
 
 
 def _confirm(what: str, yes: bool) -> None:

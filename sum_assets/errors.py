@@ -27,3 +27,8 @@ class EngineFaultError(Exception):
 
 class DeviceLostError(EngineFaultError):
     """The device or its driver failed, and every further use of it in this process will."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an exception says, its type where it says nothing; without NUL, for PostgreSQL."""
+    return str(error).replace("\x00", "").strip().partition("\n")[0].strip() or type(error).__name__

@@ -18,9 +18,11 @@ from sqlalchemy.exc import OperationalError
 from sum_assets.assets.benchmark import presets
 from sum_assets.assets.id_ranges import id_ranges
 from sum_assets.backfill import ASSETS
+from sum_assets.corpus.reconnect import open_database
 from sum_assets.errors import UserError
 from sum_assets.home import dagster_dir, home, in_demo, project_file
 from sum_assets.partitions import IdRange
+from sum_assets.resources import PostgresResource
 
 _NAME = id_ranges.name or ""
 #: The pool of all assets that use the device.
@@ -55,6 +57,20 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
         if POOL not in {pool.name for pool in storage.get_pool_limits()}:
             storage.initialize_concurrency_limit_to_default(POOL)
         yield instance
+
+
+def await_database(run_config: Mapping[str, Any]) -> None:
+    """Wait for a database that is away, for as long as the run would later, and say so on standard error.
+
+    Raises UnreachableError in the end, UserError at once where the embedded server was not started.
+    """
+    seconds: Any = run_config
+    for key in ("resources", "postgres", "config", "wait_seconds"):
+        seconds = seconds.get(key) if isinstance(seconds, Mapping) else None
+    if not isinstance(seconds, int | float):
+        seconds = PostgresResource().wait_seconds
+    with open_database(wait_seconds=seconds) as database:
+        database(lambda connection: None)
 
 
 def registered_ranges(instance: dg.DagsterInstance) -> list[IdRange]:

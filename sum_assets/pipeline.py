@@ -4,10 +4,13 @@ import re
 import resource
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from sum_assets.corpus.database import connect
+from sum_assets.corpus.hangs import forget_hangs, note_hang, suspects, windows
 from sum_assets.corpus.lease import Lease, range_lease
 from sum_assets.corpus.reconnect import Database
 from sum_assets.corpus.results import (
@@ -21,7 +24,7 @@ from sum_assets.corpus.results import (
 from sum_assets.errors import StoppedError, UserError
 from sum_assets.partitions import IdRange
 from sum_assets.summarizer import Abstract, EngineState, Phases, Rejection, Summarizer, Summary
-from sum_assets.summarizer.isolate import summarize_each
+from sum_assets.summarizer.isolate import require_working, summarize_each
 
 #: Abstracts handed to the engine at once: enough to sort by length, few enough to hold in memory.
 WINDOW = 4096
@@ -132,10 +135,11 @@ def summarize_range(
             ids = database(lambda connection: writer.pending(connection, id_range, limit))
             if not ids and not database(lambda connection: count_source(connection, id_range)):
                 raise UserError(f"The range {id_range.key} has no abstracts in the source.")
+            suspected = database(lambda connection: suspects(connection, writer, ids))
         engine = None
-        for start in range(0, len(ids), WINDOW):
+        for window in windows(ids, suspected, WINDOW):
             with phases("read"):
-                rows = run.read(ids[start : start + WINDOW])
+                rows = run.read(window)
             rejections = [r for r in map(screen, rows.values()) if r]
             if rejections:
                 run.commit(rows, rejections)
@@ -147,10 +151,19 @@ def summarize_range(
             if engine is None:
                 with phases("load_model"):
                     engine = open_engine()
-            for results in summarize_each(engine, usable, phases):
+            suspect = suspected.get(usable[0].abstract_id)
+            if suspect:
+                require_working(engine)
+            if suspect and suspect.to_blame and suspect.source_hash == rows[suspect.abstract_id].source_hash:
+                detail = f"the engine hung on it {suspect.hangs} times, the last time alone"
+                run.commit(rows, [Rejection(suspect.abstract_id, "engine_error", detail)])
+                continue
+            for results in summarize_each(engine, usable, phases, partial(run.note_hang, rows)):
                 run.commit(rows, results)
                 on_progress(Progress(run.done, len(ids), phases.total()))
                 run.stop_if(stop(), len(ids))
+        if suspected:
+            database(lambda connection: forget_hangs(connection, writer, id_range))
     return RangeReport(
         id_range=id_range,
         fingerprint=writer.fingerprint,
@@ -195,6 +208,11 @@ class _Run:
 
     def read(self, ids: Sequence[int]) -> dict[int, SourceRow]:
         return {row.abstract_id: row for row in self._database(lambda connection: read_abstracts(connection, ids))}
+
+    def note_hang(self, rows: Mapping[int, SourceRow], ids: Sequence[int]) -> None:
+        """Note what the engine may have hung on; from a thread, so on a connection of its own."""
+        with connect(self._database.url) as connection:
+            note_hang(connection, self._writer, [rows[i] for i in ids])
 
     def commit(self, rows: dict[int, SourceRow], results: Sequence[Summary | Rejection]) -> None:
         summaries = [r for r in results if isinstance(r, Summary)]

@@ -1,5 +1,6 @@
 """Dagster's own storage, in the same database as the corpus, in a schema of its own."""
 
+import os
 from typing import Any
 
 from dagster import DagsterInvariantViolationError
@@ -30,6 +31,8 @@ class SumAssetsStorage(DagsterPostgresStorage):
         cls, inst_data: ConfigurableClassData | None, config_value: dict[str, Any]
     ) -> DagsterStorage:
         """Return the storage of the database in use. Every Dagster process comes through here."""
+        # A backfill waits for a code server that is away; else the daemon takes its assets for deleted, and ends it.
+        os.environ.setdefault("DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR", "1")
         try:
             url = configured_url()
             if url is None:

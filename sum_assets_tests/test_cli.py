@@ -158,9 +158,12 @@ def test_errors_of_the_database_and_the_configuration(
     assert "list.yaml is not a mapping of names to settings" in run("materialize", key, "-c", tmp_path / "list.yaml")[2]
     assert "No Dagster webserver answers at http://127.0.0.1:9" in run("backfill", "--url", "http://127.0.0.1:9")[2]
     monkeypatch.setenv(URL_VARIABLE, "postgresql://127.0.0.1:1/none")
-    for command in (("verify",), ("ranges",), ("load", corpus_file), ("materialize", key)):
+    (tmp_path / "soon.yaml").write_text("resources: {postgres: {config: {wait_seconds: 0.6}}}")
+    soon = ("materialize", key, "-c", tmp_path / "soon.yaml")
+    for command in (("verify",), ("ranges",), ("load", corpus_file), soon):
         code, _, err = run(*command)
         assert (code, "Cannot connect to PostgreSQL at 127.0.0.1:1/none" in err) == (1, True), err
+    assert "longer than the run waits" in err, "a run waits first"
 
 
 def test_the_embedded_server_is_started_and_stopped_by_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +180,8 @@ def test_the_embedded_server_is_started_and_stopped_by_name(run: Run, monkeypatc
         assert "has no schema sum_assets. Run `sum-assets init`" in run("verify")[2], "one's own comes first"
         assert run("db", "stop") == (0, f"stopped {folder}/postgres\n", "")
         assert run("db", "stop") == (0, f"{folder}/postgres was not running\n", "")
-        assert "is not running. Start it: `sum-assets db start`" in run("verify")[2]
+        for command in (("verify",), ("materialize", "0000000001-0000000009")):
+            assert "is not running. Start it: `sum-assets db start`" in run(*command)[2], "not waited for"
 
 
 def created(database: Connection) -> dict[int, datetime]:

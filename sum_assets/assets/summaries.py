@@ -1,7 +1,8 @@
 """Summarizes a range on the GPU resource, committing each finished batch as it appears."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache, partial
 
@@ -12,11 +13,12 @@ from pydantic import Field
 from sum_assets.assets.id_ranges import id_ranges, joint_data_version, ranges_of, tell
 from sum_assets.assets.metadata import report_metadata
 from sum_assets.benchmark.engine_gate import require_gate
+from sum_assets.corpus.losses import note_loss, require_trusted
 from sum_assets.corpus.profile import profile
 from sum_assets.corpus.reconnect import Database
 from sum_assets.corpus.results import Writer, count_source
 from sum_assets.corpus.verify import RangeState, verify_range
-from sum_assets.errors import UserError
+from sum_assets.errors import DeviceLostError, UserError
 from sum_assets.partitions import IdRange
 from sum_assets.pipeline import Progress, summarize_range
 from sum_assets.report import report_text
@@ -49,8 +51,9 @@ class SummariesConfig(dg.Config):
     kinds={"huggingface", "pytorch"},
     code_version="1",
     pool="gpu",
-    # For what a fresh process mends: a lost device, a killed step. A failure that a person must mend is not retried.
-    retry_policy=dg.RetryPolicy(max_retries=2, delay=10),
+    # For what a fresh process mends: a lost device, a killed step, a row that an engine hangs on, which takes three. A
+    # failure that a person must mend is not retried.
+    retry_policy=dg.RetryPolicy(max_retries=3, delay=10),
 )
 def summaries(
     context: dg.AssetExecutionContext,
@@ -73,6 +76,8 @@ def summaries(
         phases = Phases()
         with phases("load_model"):
             resolved = resolve_settings(gpu, summarizer)
+        device = resolved.device.torch_name
+        database(lambda connection: require_trusted(connection, device))
         if config.limit is None and database(
             lambda connection: require_gate(connection, gpu, summarizer, resolved.fingerprint, say)
         ):
@@ -83,7 +88,7 @@ def summaries(
         database(lambda connection: writer.register(connection, text_settings))
         corpus_rows = database(count_source)
         for id_range in ranges:
-            with stop_between_batches(stop_at) as stop:
+            with _noting_losses(database, device, context.run.run_id), stop_between_batches(stop_at) as stop:
                 report = summarize_range(
                     database,
                     id_range,
@@ -102,6 +107,16 @@ def summaries(
             versions.append(f"{resolved.fingerprint}-{content_hash[:32]}")
             phases = Phases()
     return dg.MaterializeResult(data_version=joint_data_version(versions))
+
+
+@contextmanager
+def _noting_losses(database: Database, device: str, run_id: str) -> Iterator[None]:
+    try:
+        yield
+    except DeviceLostError as error:
+        said = str(error)
+        database(lambda connection: note_loss(connection, device, said, run_id))
+        raise
 
 
 def _afterwards(database: Database, id_range: IdRange, fingerprint: str) -> tuple[RangeState, str]:

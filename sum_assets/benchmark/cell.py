@@ -20,7 +20,7 @@ from sum_assets.benchmark.sweep import Preset
 from sum_assets.corpus.database import connect
 from sum_assets.corpus.measurements import BenchmarkRow, SummaryWriter
 from sum_assets.corpus.results import SourceRow, read_abstracts
-from sum_assets.errors import UnsupportedError, UserError
+from sum_assets.errors import UnsupportedError, UserError, first_line
 from sum_assets.pipeline import peak_process_bytes
 from sum_assets.summarizer import (
     Abstract,
@@ -31,7 +31,7 @@ from sum_assets.summarizer import (
     open_summarizer,
     resolve_settings,
 )
-from sum_assets.summarizer.faults import is_device_lost
+from sum_assets.summarizer.faults import is_device_lost, named
 
 Outcome = Literal["ok", "out_of_memory", "unsupported", "device_lost", "killed", "timeout", "failed"]
 
@@ -164,7 +164,7 @@ def _windows(ids: list[int], size: int) -> Iterator[list[int]]:
 
 def classify(error: BaseException) -> CellResult:
     """Tell an exception's outcome by its type and by what the driver says."""
-    said = str(error).strip().partition("\n")[0] or type(error).__name__
+    said = first_line(error)
     if isinstance(error, UnsupportedError):
         return CellResult("unsupported", said)
     # Under a limit, the loader of shared objects fails first.
@@ -173,7 +173,7 @@ def classify(error: BaseException) -> CellResult:
         return CellResult("out_of_memory", said)
     if is_device_lost(error):
         return CellResult("device_lost", said)
-    return CellResult("failed", said if isinstance(error, UserError) else f"{type(error).__name__}: {said}")
+    return CellResult("failed", said if isinstance(error, UserError) else named(error))
 
 
 def _end_with(parent: int) -> None:

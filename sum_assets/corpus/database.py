@@ -9,7 +9,7 @@ import psycopg
 from psycopg import Connection, conninfo
 
 from sum_assets.corpus import server
-from sum_assets.errors import UnreachableError, UserError
+from sum_assets.errors import UnreachableError, UserError, first_line
 from sum_assets.home import URL_VARIABLE, home, in_demo, postgres_dir, start_command
 
 OLDEST_SERVER = 140000
@@ -91,6 +91,11 @@ def explained(error: psycopg.Error) -> UserError | None:
                 f"Somebody else has locked a table or row for longer than {LOCK_TIMEOUT}: {said}. Find out who in "
                 f"pg_stat_activity and pg_locks, and end it. {rest}"
             )
+        case "40001" | "40P01":
+            return UserError(
+                f"Another session was in the way again and again: {said}. Find out which in pg_stat_activity, and let "
+                f"it end. {rest}"
+            )
         case "42501":
             return UserError(f"This role may not do that: {said}. README.md says which rights a run needs.")
         case "53200" | "53300" | "53400" | "57014":
@@ -103,7 +108,7 @@ _REFUSED = ("authentication failed", "no password supplied", "does not exist", "
 
 
 def _unreachable(url: str, error: psycopg.Error) -> str:
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    reason = first_line(error)
     source = URL_VARIABLE if _names_database() else "the embedded server"
     try:
         parts = conninfo.conninfo_to_dict(url)

@@ -17,7 +17,7 @@ from sum_assets.corpus.database import connect, transaction
 from sum_assets.corpus.processes import birth, machine
 from sum_assets.corpus.reconnect import Database
 from sum_assets.corpus.sql import statement
-from sum_assets.errors import UserError
+from sum_assets.errors import UserError, first_line
 from sum_assets.partitions import LARGEST_ID, IdRange
 
 #: Seconds between two signs of life, and after how many without one a lease is anybody's.
@@ -103,7 +103,7 @@ def range_lease(database: Database, id_range: IdRange, run_id: str) -> Iterator[
     try:
         yield lease
     except BaseException as error:
-        failure = str(error).strip().partition("\n")[0] or type(error).__name__
+        failure = first_line(error)
         raise
     finally:
         done.set()
@@ -149,7 +149,6 @@ def _release(connection: Connection, token: str, failure: str | None) -> None:
     if failure is None:
         connection.execute("DELETE FROM sum_assets.range_lease WHERE token = %s", [token])
     else:
-        failure = failure.replace("\x00", "")
         connection.execute("UPDATE sum_assets.range_lease SET failure = %s WHERE token = %s", [failure, token])
 
 

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import Connection
 
 from sum_assets.corpus.database import connect, database_url, explained
-from sum_assets.errors import UnreachableError
+from sum_assets.errors import UnreachableError, first_line
 
 T = TypeVar("T")
 
@@ -19,8 +19,9 @@ FIRST_WAIT = 0.5
 LONGEST_WAIT = 15.0
 #: The server shuts down, crashed, or does not take connections yet; the network failed.
 _AWAY = ("57P01", "57P02", "57P03", "08")
-#: Two transactions were in each other's way, and this one lost.
+#: Two transactions were in each other's way, and this one lost; how often in a row it is repeated.
 _CONFLICT = ("40001", "40P01")
+CONFLICTS = 8
 
 _log = logging.getLogger(__name__)
 
@@ -44,10 +45,10 @@ class Database:
         """Return what the work returns.
 
         Raises UnreachableError where the server stays away for longer than the limit, and UserError for what
-        only a person can mend: a full disk, a lock that somebody holds, a read-only server.
+        only a person can mend: a full disk, a lock that somebody holds, a read-only server, endless deadlocks.
         """
         began: float | None = None
-        attempt = 0
+        attempt = conflicts = 0
         while True:
             try:
                 if self._connection is None or self._connection.closed:
@@ -60,7 +61,9 @@ class Database:
                 reason: Exception = error
             except psycopg.Error as error:
                 state = error.sqlstate or ""
-                if state in _CONFLICT:
+                if state in _CONFLICT and conflicts < CONFLICTS:
+                    conflicts += 1
+                    time.sleep(0.01 * 2**conflicts)  # five seconds in all
                     continue
                 lost = self._connection is None or self._connection.closed or state.startswith(_AWAY)
                 if not lost:
@@ -78,14 +81,14 @@ class Database:
             text = (
                 f"The database was away for {away:.0f} s, longer than the run waits (wait_seconds of the resource "
                 "postgres). Start it and run this again: what was committed stays, and the run goes on there. "
-                f"It said: {_first_line(reason)}"
+                f"It said: {first_line(reason)}"
             )
             _log.error(text)
             raise UnreachableError(text) from reason
         if attempt:
             pause = min(FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT, self._wait_seconds - away)
             # Not to Dagster's log, which may live in the very database.
-            _log.warning("The database is away (%s). Trying again in %.1f s.", _first_line(reason), pause)
+            _log.warning("The database is away (%s). Trying again in %.1f s.", first_line(reason), pause)
             time.sleep(pause)
 
     def _back(self, away: float) -> None:
@@ -107,7 +110,3 @@ def open_database(url: str | None = None, *, wait_seconds: float = 600.0) -> Ite
         yield database
     finally:
         database.close()
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from subprocess import SubprocessError
 
 import platformdirs
 
@@ -45,7 +46,7 @@ def start(data: Path) -> str:
     data.parent.mkdir(parents=True, exist_ok=True)
     try:
         return get_server(data, cleanup_mode=None).get_uri()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SubprocessError) as error:
         raise UserError(f"The embedded PostgreSQL in {data} does not start: {error} See {data / 'log'}.") from error
 
 

@@ -126,7 +126,8 @@ def check_quantization(wanted: Quantization, device: Device) -> Quantization:
         return wanted
     library = quantization_library(wanted)
     if importlib.util.find_spec(library) is None:
-        raise UnsupportedError(f"quantization {wanted}: {library} is not installed. `pip install {library}`.")
+        package = "'sum-assets[torchao]'" if library == "torchao" else library
+        raise UnsupportedError(f"quantization {wanted}: {library} is not installed. `pip install {package}`.")
     if device.kind == "mps":
         raise UnsupportedError(f"quantization {wanted}: {library} has no kernels for mps. Set none.")
     needed = {"int8": (7, 5), "torchao_int8": (8, 0)}.get(wanted, (6, 0))

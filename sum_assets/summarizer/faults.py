@@ -1,5 +1,7 @@
 """Tells a device that is lost from an engine that fails."""
 
+from sum_assets.errors import first_line
+
 _DEVICE_LOST = (
     "cuda error",
     "hip error",
@@ -26,7 +28,7 @@ def is_device_lost(error: BaseException) -> bool:
     return "out of memory" not in said and any(sign in said for sign in _DEVICE_LOST)
 
 
-def first_line(error: BaseException) -> str:
+def named(error: BaseException) -> str:
     """Return an exception's type and first line."""
-    said = str(error).strip().partition("\n")[0].replace("\x00", "")
-    return f"{type(error).__name__}: {said}"[:500] if said else type(error).__name__
+    name, said = type(error).__name__, first_line(error)
+    return said if said == name else f"{name}: {said}"[:500]

@@ -13,7 +13,7 @@ from filelock import FileLock
 from huggingface_hub import snapshot_download
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PretrainedConfig
 
-from sum_assets.errors import UserError
+from sum_assets.errors import UserError, first_line
 from sum_assets.home import models_dir
 
 _WEIGHTS = ("*.safetensors", "*.bin")
@@ -59,7 +59,7 @@ def find_model(model: str, revision: str) -> ModelFiles:
     except (OSError, ValueError) as error:
         raise UserError(
             f"model: {model} at revision {revision} is neither cached here nor to be had from the Hugging Face Hub. "
-            f"Check its name and the network, or name a folder with the model's files. Reason: {_first_line(error)}"
+            f"Check its name and the network, or name a folder with the model's files. Reason: {first_line(error)}"
         ) from error
     commit = getattr(config, "_commit_hash", None)
     return ModelFiles(model, commit, commit or revision, config)
@@ -84,12 +84,8 @@ def _config(folder: str) -> PretrainedConfig:
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError) as error:
-        raise UserError(f"model: {folder}/config.json cannot be read: {_first_line(error)}") from error
+        raise UserError(f"model: {folder}/config.json cannot be read: {first_line(error)}") from error
     return config
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _check_folder(path: Path) -> None:
@@ -149,6 +145,6 @@ def _converted(gguf: Path, digest: str) -> Path:
             model.save_pretrained(folder)
             AutoTokenizer.from_pretrained(source, gguf_file=name).save_pretrained(folder)
         except Exception as error:  # what the reader of a damaged file raises is not documented
-            raise UserError(f"model: {gguf} cannot be converted: {_first_line(error)}") from error
+            raise UserError(f"model: {gguf} cannot be converted: {first_line(error)}") from error
 
     return build_once(f"{gguf.stem}-{digest[:12]}-transformers-{transformers.__version__}", build)

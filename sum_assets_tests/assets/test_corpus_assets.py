@@ -1,7 +1,9 @@
 """The three assets on a real instance, a real PostgreSQL and a real, if small, model."""
 
 import shutil
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -10,11 +12,15 @@ from ctranslate2.converters import TransformersConverter
 from psycopg import Connection
 from transformers import T5ForConditionalGeneration
 
+from sum_assets.benchmark import engine_gate
+from sum_assets.corpus.losses import note_loss, require_trusted, trust
 from sum_assets.corpus.verify import RangeState, verify_range
 from sum_assets.definitions import defs
+from sum_assets.errors import UserError
 from sum_assets.home import models_dir
 from sum_assets.instance import failure_message, materialize, register_ranges
 from sum_assets.partitions import IdRange
+from sum_assets.summarizer.transformers_engine import TransformersGenerator
 from sum_assets_tests.tiny_models import COPIED, sentence
 
 FIRST, SECOND, THIRD = IdRange(1, 10), IdRange(11, 20), IdRange(21, 30)
@@ -275,12 +281,23 @@ def verdicts(corpus: Connection) -> list[tuple[str, bool]]:
 
 
 def test_an_engine_that_converts_is_judged_once_and_then_runs(
-    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    a_year, judge = 3e7, engine_gate._judge
+    judged: list[tuple[bool, str]] = []
+    clock = SimpleNamespace(perf_counter=lambda: time.perf_counter() + a_year * len(judged))
+    monkeypatch.setattr("sum_assets.summarizer.phases.time", clock)
+
+    def judge_for_a_year(*arguments: Any) -> tuple[bool, str]:
+        judged.append(judge(*arguments))
+        return judged[-1]
+
+    monkeypatch.setattr(engine_gate, "_judge", judge_for_a_year)
     converting = with_gpu(config, engine="ctranslate2")
     for id_range in (FIRST, SECOND):
         assert materialize(instance, id_range.key, None, converting).success
-        assert metadata(instance, "summaries", id_range)["seconds_other"] < 1, "judging is no part of a range's time"
+        assert metadata(instance, "summaries", id_range)["seconds_total"] < a_year, "judging is no part of its time"
+    assert len(judged) == 1
     assert verdicts(corpus) == [("ctranslate2", True)]
     assert published(corpus) == {i: copied(i) for i in range(1, 21)}
     assert metadata(instance, "summaries", SECOND)["settings"]["engine"] == "ctranslate2"
@@ -308,6 +325,30 @@ def test_a_wrong_conversion_makes_a_pilot_but_no_full_run(
         assert len(writers(corpus)) == 2
     finally:
         shutil.rmtree(right)
+
+
+def test_a_device_that_is_lost_three_times_is_set_aside_until_it_is_trusted(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TransformersGenerator, "_generate", lose)
+        for _ in range(2):
+            note_loss(corpus, "cpu", "gone", "earlier")
+        result = materialize(instance, FIRST.key, None, config, ["summaries"])
+    assert not result.success
+    said = failure_message(result)
+    assert "The device cpu of" in said
+    assert "was lost 3 times within an hour and is set aside: The device is lost to this process: RuntimeError" in said
+    corpus.execute("UPDATE sum_assets.device_loss SET lost_at = lost_at - interval '1 hour' WHERE said = 'gone'")
+    require_trusted(corpus, "cpu")
+    corpus.execute("UPDATE sum_assets.device_loss SET lost_at = clock_timestamp()")
+    with pytest.raises(UserError, match="`sum-assets trust`"):
+        require_trusted(corpus, "cpu")
+    assert trust(corpus) == ["cpu"]
+    assert materialize(instance, FIRST.key, None, config).success
 
 
 def test_the_lead_needs_no_model_and_no_judge(

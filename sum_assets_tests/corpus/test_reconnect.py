@@ -133,3 +133,16 @@ def test_a_deadlock_is_tried_again(ours: Database, database: Connection) -> None
 
     ours(work)
     assert len(tries) == 2
+
+
+def test_what_is_always_in_the_way_ends_in_a_sentence(ours: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconnect, "CONFLICTS", 3)
+    tries = []
+
+    def work(connection: Connection) -> None:
+        tries.append(1)
+        connection.execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001'; END $$")
+
+    with pytest.raises(UserError, match=r"Another session was in the way again and again: .* Nothing was half written"):
+        ours(work)
+    assert len(tries) == 4

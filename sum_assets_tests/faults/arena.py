@@ -24,6 +24,7 @@ from psycopg import conninfo
 import sum_assets.summarizer.transformers_engine  # noqa: F401  (so that no run has to)
 from sum_assets import cli
 from sum_assets.corpus import server
+from sum_assets.corpus.processes import birth
 from sum_assets.corpus.schema import migrate, point_source
 from sum_assets.home import DEMO_VARIABLE, URL_VARIABLE
 from sum_assets.instance import open_instance, register_ranges
@@ -96,9 +97,10 @@ class Run:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     def signal(self, number: int) -> None:
-        """Send a signal to it alone, a SIGKILL to its whole group."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, number) if number == signal.SIGKILL else os.kill(self.pid, number)
+        """Send a signal to it alone, a SIGKILL to its whole group too, which it may not have opened yet."""
+        for send in (os.killpg, os.kill) if number == signal.SIGKILL else (os.kill,):
+            with contextlib.suppress(ProcessLookupError):
+                send(self.pid, number)
 
     def wait(self, seconds: float = 90) -> int:
         """Return its exit code."""
@@ -155,18 +157,25 @@ class Server:
 
     def start(self) -> None:
         """Start, after a crash too: in another process, since pgserver remembers in each what it has started."""
-        starter = multiprocessing.get_context("fork").Process(target=server.start, args=[self.data])
-        starter.start()
-        starter.join()
-        url = server.running_url(self.data)
-        assert url, "the server does not start"
-        self.url = url
+        end = time.monotonic() + 60  # it gives up after ten seconds, which a busy machine may need
+        while not self._answers():
+            assert time.monotonic() < end, "the server does not start"
+            starter = multiprocessing.get_context("fork").Process(target=server.start, args=[self.data])
+            starter.start()
+            starter.join()
+
+    def _answers(self) -> bool:
+        if url := server.running_url(self.data):
+            self.url = url
+            with contextlib.suppress(psycopg.Error), psycopg.connect(url):
+                return True
+        return False
 
     def crash(self) -> None:
         """Stop as an operator in a hurry does: no checkpoint, sessions cut off."""
         pid = int((self.data / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGQUIT)
-        while Path(f"/proc/{pid}").exists():
+        while birth(pid):
             time.sleep(0.02)
 
     def admin(self, query: str) -> None:
@@ -235,7 +244,14 @@ class Arena:
             cursor = connection.execute(query.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
 
-    def start(self, *keys: str, config: dict[str, Any] = LEAD, patch: Patch = lambda: None, pause: float = 0.0) -> Run:
+    def start(
+        self,
+        *keys: str,
+        config: dict[str, Any] = LEAD,
+        patch: Patch = lambda: None,
+        pause: float = 0.0,
+        log: Path | None = None,
+    ) -> Run:
         """Begin to materialize the ranges, all without keys; `pause` seconds between two batches."""
         path = self.folder / f"run{len(self._runs)}.yaml"
         path.write_text(yaml.safe_dump(config))
@@ -245,9 +261,32 @@ class Arena:
             patch()
 
         arguments = ["materialize", *(keys or (FIRST.key, SECOND.key)), "--config", str(path)]
-        run = Run(arguments, self.environment, path.with_suffix(".log"), patch_all)
+        run = Run(arguments, self.environment, log or path.with_suffix(".log"), patch_all)
         self._runs.append(run)
         return run
+
+    def start_held(self, batches: int, patch: Patch = lambda: None) -> Run:
+        """Begin to materialize all ranges, up to so many batches generated, one less committed; goes on at `go`."""
+        held, go = self.folder / "held", self.folder / "go"
+
+        def rest() -> None:
+            held.touch()
+            while not go.exists():
+                time.sleep(0.02)
+
+        def patch_all() -> None:
+            patches.after_generate(rest, batches)
+            patch()
+
+        run = self.start(patch=patch_all)
+        while not held.exists():
+            assert run.process.is_alive(), run.said[-3000:]
+            time.sleep(0.02)
+        return run
+
+    def go(self) -> None:
+        """Let the held run go on."""
+        (self.folder / "go").touch()
 
     def execute(self, main: Patch, **environment: str) -> Run:
         """Begin something else than a command line of ours."""

@@ -33,10 +33,11 @@ class Deployment:
         home = arena.folder / "dagster"
         home.mkdir(exist_ok=True)
         # Notices in seconds what it notices in minutes elsewhere.
-        quick = (
-            Path("dagster.yaml").read_text().replace("  start_timeout", "  poll_interval_seconds: 5\n  start_timeout")
-        )
-        (home / "dagster.yaml").write_text(quick)
+        settings = yaml.safe_load(Path("dagster.yaml").read_text())
+        settings["run_monitoring"]["poll_interval_seconds"] = 5
+        settings["run_queue"]["user_code_failure_retry_delay"] = 2
+        settings["run_queue"]["dequeue_interval_seconds"] = 1
+        (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
         self.environment = os.environ | arena.environment | {"DAGSTER_HOME": str(home), "PYTHONPATH": os.getcwd()}
         code, self.port = _free_port(), _free_port()
         workspace = arena.folder / "workspace.yaml"
@@ -46,7 +47,7 @@ class Deployment:
         commands = {
             "code server": f"dagster api grpc -m {own} -p {code}",
             "webserver": f"dagster_webserver -w {workspace} -p {self.port}",
-            "daemon": f"dagster._daemon run -w {workspace}",
+            "daemon": f"sum_assets_tests.faults.quick_daemon run -w {workspace}",
         }
         self.commands = {name: [sys.executable, "-m", *command.split()] for name, command in commands.items()}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -111,8 +112,9 @@ def _ended(instance: dg.DagsterInstance) -> bool:
 
 
 def _story(instance: dg.DagsterInstance) -> str:
-    """Return how each run ended, and why."""
-    lines = []
+    """Return how the backfill and each run ended, and why."""
+    (backfill,) = instance.get_backfills(limit=1)
+    lines = [f"{backfill.status} {backfill.error and backfill.error.to_string()[-3000:]}"]
     for run in instance.get_runs():
         lines.append(f"{run.run_id} {run.tags.get('dagster/partition')} {run.status} {run.tags}")
         for record in instance.all_logs(run.run_id):

@@ -12,7 +12,7 @@ import psycopg
 
 from sum_assets.corpus import database, results
 from sum_assets_tests.faults import patches
-from sum_assets_tests.faults.arena import BATCH, FIRST, LEAD, SECOND, Arena, Tally, text
+from sum_assets_tests.faults.arena import BATCH, FIRST, LEAD, SECOND, Arena, Run, Tally, text
 
 Case = Callable[[Arena, int], Tally]
 CASES: dict[str, Case] = {}
@@ -123,11 +123,14 @@ def _resources(**configs: dict[str, Any]) -> dict[str, Any]:
 
 @case("PostgreSQL down at the start")
 def down_at_the_start(arena: Arena, seed: int) -> Tally:
+    """A run fails clearly at its limit; another waits, says so, and goes on."""
     arena.server.crash()
-    run = arena.run()
+    given_up = arena.run(config=LEAD | _resources(postgres={"wait_seconds": 0.6}))
+    run = arena.start()
+    time.sleep(random.Random(seed).uniform(0.2, 2))
     arena.server.start()
-    assert (run.process.exitcode, "Cannot connect to PostgreSQL" in run.said) == (1, True), run.said[-3000:]
-    arena.finish()
+    assert (given_up.process.exitcode, "longer than the run waits" in given_up.said) == (1, True), given_up.said
+    assert (run.wait(), "The database is away" in run.said) == (0, True), run.said[-3000:]
     return check(arena.tally(), 0)
 
 
@@ -145,39 +148,24 @@ def terminate_in_copy(arena: Arena, seed: int) -> Tally:
     return check(arena.tally(), 0)
 
 
-def _clear_failure(arena: Arena, run: Any, message: str) -> None:
+def clear_failure(run: Run, message: str) -> None:
+    """The run must fail with a sentence, and no traceback."""
     code = run.wait()
     assert code == 1, run.said[-3000:]
     assert message in run.said, run.said[-3000:]
     assert "Traceback" not in run.said.rpartition("Error:")[2], run.said[-3000:]
 
 
-@case("disk full")
-def disk_full(arena: Arena, seed: int) -> Tally:
-    after = random.Random(seed).randint(1, 60)
-    arena.sql(
-        f"""CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        IF (SELECT count(*) FROM sum_assets.generated_summary) > {after} THEN
-            RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100';
-        END IF; RETURN NULL; END $$;
-        CREATE TRIGGER full_disk AFTER INSERT ON sum_assets.generated_summary EXECUTE FUNCTION full_disk()"""
-    )
-    _clear_failure(arena, arena.start(), "The disk of the database is full: could not extend file")
-    arena.sql("DROP TRIGGER full_disk ON sum_assets.generated_summary")
-    arena.finish()
-    return check(arena.tally(), BATCH)
-
-
 @case("read-only database")
 def read_only(arena: Arena, seed: int) -> Tally:
-    run = arena.start(pause=PAUSE)
-    arena.wait_for_rows(random.Random(seed).randint(8, 40), run)
+    run = arena.start_held(random.Random(seed).randint(1, 24))
     arena.server.admin(f"ALTER DATABASE {arena.name} SET default_transaction_read_only = on")
     with psycopg.connect(arena.url, autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
             "AND datname = current_database()"
         )
+    arena.go()
     code = run.wait()
     arena.server.admin(f"ALTER DATABASE {arena.name} RESET default_transaction_read_only")
     assert (code, "read-only" in run.said) == (1, True), run.said[-3000:]
@@ -190,20 +178,20 @@ def lock_timeout(arena: Arena, seed: int) -> Tally:
     def patch() -> None:
         database.LOCK_TIMEOUT = "500ms"
 
-    run = arena.start(pause=PAUSE, patch=patch)
-    arena.wait_for_rows(random.Random(seed).randint(8, 40), run)
+    run = arena.start_held(random.Random(seed).randint(1, 24), patch)
     with psycopg.connect(arena.url) as connection:
         connection.execute("LOCK sum_assets.generated_summary")
-        _clear_failure(arena, run, "Somebody else has locked a table or row for longer than 500ms")
+        arena.go()
+        clear_failure(run, "Somebody else has locked a table or row for longer than 500ms")
     arena.finish()
     return check(arena.tally(), BATCH)
 
 
 @case("two runs on one range at once", short=True)
 def two_at_once(arena: Arena, seed: int) -> Tally:
-    first = arena.start(pause=PAUSE)
-    arena.wait_for_rows(4, first)
+    first = arena.start_held(1 + seed % 12)
     second = arena.run(FIRST.key)
+    arena.go()
     assert (second.process.exitcode, "is being worked on by run" in second.said) == (1, True), second.said[-3000:]
     assert first.wait() == 0, first.said[-3000:]
     return check(arena.tally(), 0)
@@ -255,6 +243,20 @@ case("a row that makes the engine raise", short=True)(_row_fails("raise"))
 case("a row that the engine returns nothing for")(_row_fails("leave out"))
 
 
+@case("a row on which the engine hangs")
+def row_hangs(arena: Arena, seed: int) -> Tally:
+    """Each hang ends a process: on all that is left, if that is more on sixteen, then on one, which is rejected."""
+    bad = random.Random(seed).choice([i for i in range(1, 49) if (text(i) or "").strip()])
+    hangs = 0
+    while (run := arena.run(FIRST.key, patch=lambda: patches.engine_hangs_on(bad))).process.exitcode:
+        assert "The engine finished nothing for 1 s" in run.said, run.said[-3000:]
+        hangs += 1
+    assert 2 <= hangs <= 3
+    arena.finish(patch=lambda: patches.engine_hangs_on(bad))
+    assert arena.sql("SELECT count(*) FROM sum_assets.engine_hang") == [(0,)]
+    return check(arena.tally(rejected=[bad]), 0)
+
+
 def _row_ends_the_worker(how: str) -> Case:
     def end(arena: Arena, seed: int) -> Tally:
         config = copier(arena, engine="openvino")
@@ -274,10 +276,10 @@ case("a row on which the worker hangs")(_row_ends_the_worker("hang"))
 
 @case("SIGTERM")
 def terminate(arena: Arena, seed: int) -> Tally:
-    run = arena.start(pause=PAUSE)
-    arena.wait_for_rows(random.Random(seed).randint(1, 30), run)
+    run = arena.start_held(random.Random(seed).randint(1, 11))  # of the twelve of the first range
     run.signal(signal.SIGTERM)
-    _clear_failure(arena, run, "Stopped by SIGTERM, with ")
+    arena.go()
+    clear_failure(run, "Stopped by SIGTERM, with ")
     arena.finish()
     return check(arena.tally(), 0)
 
@@ -286,7 +288,7 @@ def terminate(arena: Arena, seed: int) -> Tally:
 def deadline(arena: Arena, seed: int) -> Tally:
     at = datetime.now() + timedelta(seconds=random.Random(seed).uniform(1.5, 2))
     run = arena.start(config=with_op(LEAD, stop_at=at.isoformat()), pause=0.4)
-    _clear_failure(arena, run, "Stopped at its deadline")
+    clear_failure(run, "Stopped at its deadline")
     arena.finish()
     return check(arena.tally(), 0)
 
@@ -354,9 +356,9 @@ def _edited(when: str) -> Case:
             arena.finish()
             arena.sql(EDITS)
         else:
-            run = arena.start(pause=PAUSE)
-            arena.wait_for_rows(random.Random(seed).randint(1, 80), run)
+            run = arena.start_held(random.Random(seed).randint(1, 24))
             arena.sql(EDITS)
+            arena.go()
             run.wait()
         arena.finish()
         untouched = "SELECT count(DISTINCT run_id) FROM sum_assets.generated_summary WHERE abstract_id = 30"

@@ -16,7 +16,7 @@ import sum_assets.pipeline
 import sum_assets.summarizer.resolve
 import sum_assets.summarizer.worker_engine
 from sum_assets.corpus import publish, results
-from sum_assets.summarizer import Abstract, Phases, Rejection, Summarizer, Summary
+from sum_assets.summarizer import Abstract, Phases, Rejection, Summarizer, Summary, watch
 
 # Names that a module imports are not its own to mypy; here they are what is replaced.
 pipeline: Any = sum_assets.pipeline
@@ -49,10 +49,10 @@ def count_and_slow(pause: float) -> None:
     real, log = pipeline.summarize_each, Path(os.environ[GENERATED])
 
     def summarize_each(
-        engine: Summarizer, abstracts: Sequence[Abstract], phases: Phases
+        engine: Summarizer, abstracts: Sequence[Abstract], *others: Any
     ) -> Iterator[list[Summary | Rejection]]:
         texts = {a.abstract_id: a.text for a in abstracts}
-        for finished in real(engine, abstracts, phases):
+        for finished in real(engine, abstracts, *others):
             time.sleep(pause)
             with log.open("a") as file:
                 file.writelines(f"{r.abstract_id} {hash_of(texts[r.abstract_id])}\n" for r in finished)
@@ -147,6 +147,22 @@ def engine_fails_on(abstract_id: int, how: str) -> None:
     LeadEngine.summarize = summarize  # type: ignore[method-assign, assignment]
 
 
+def engine_hangs_on(abstract_id: int) -> None:
+    """Make the lead engine hang on an abstract; a second counts as a hang."""
+    from sum_assets.summarizer.lead_engine import LeadEngine
+
+    real = LeadEngine.summarize
+    watch.HANG_LIMIT = 1.0
+
+    def summarize(engine: Any, abstracts: Any, phases: Phases) -> Iterator[list[Summary | Rejection]]:
+        for finished in real(engine, abstracts, phases):
+            if abstract_id in [r.abstract_id for r in finished]:
+                time.sleep(600)
+            yield finished
+
+    LeadEngine.summarize = summarize  # type: ignore[method-assign, assignment]
+
+
 def batches_fit(rows: int) -> None:
     """Make batches of more rows run out of memory."""
     import torch
@@ -169,8 +185,8 @@ def shuffle(seed: int) -> None:
 
     real = pipeline.summarize_each
 
-    def summarize_each(engine: Summarizer, abstracts: Sequence[Abstract], phases: Phases) -> Any:
-        return real(engine, random.Random(seed).sample(list(abstracts), len(abstracts)), phases)
+    def summarize_each(engine: Summarizer, abstracts: Sequence[Abstract], *others: Any) -> Any:
+        return real(engine, random.Random(seed).sample(list(abstracts), len(abstracts)), *others)
 
     pipeline.summarize_each = summarize_each
 

@@ -1,8 +1,18 @@
-"""The project's definitions, slowed: what the code server of the backfill cases loads."""
+"""The project's definitions, slowed between batches, with steps that start quickly: what the backfill cases load."""
 
-from sum_assets.definitions import defs
-from sum_assets_tests.faults import patches
-from sum_assets_tests.faults.cases import PAUSE
+from typing import Any
+
+import dagster as dg
+
+_executor: Any = dg.multiprocess_executor
+_configured = _executor.configured
+# Each step still has a process of its own, forked from one that has imported everything.
+_forked = {"start_method": {"forkserver": {"preload_modules": ["sum_assets_tests.faults.slow_definitions"]}}}
+_executor.configured = lambda config: _configured({**config, **_forked})
+
+from sum_assets.definitions import defs  # noqa: E402
+from sum_assets_tests.faults import patches  # noqa: E402
+from sum_assets_tests.faults.cases import PAUSE  # noqa: E402
 
 patches.count_and_slow(2 * PAUSE)
 

@@ -13,6 +13,7 @@ from sum_assets.summarizer.devices import (
     choose_precision,
     find_device,
 )
+from sum_assets.summarizer.settings import Quantization
 
 
 def gpu(name: str, major: int, minor: int) -> Device:
@@ -62,6 +63,17 @@ def test_quantization_needs_a_kernel(device: Device, int8: bool, nf4: bool) -> N
         else:
             with pytest.raises(UnsupportedError, match=r"(bitsandbytes|torchao) needs compute capability"):
                 check_quantization(quantization, device)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("quantization", "package"), [("torchao_int8", r"'sum-assets\[torchao\]'"), ("nf4", "bitsandbytes")]
+)
+def test_a_missing_library_says_how_to_install_it(
+    quantization: Quantization, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UnsupportedError, match=f"is not installed. `pip install {package}`"):
+        check_quantization(quantization, A100)
 
 
 def test_attention_falls_back_only_when_it_may_choose() -> None:

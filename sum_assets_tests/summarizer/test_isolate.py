@@ -1,5 +1,7 @@
 """A row that an engine fails on costs that row alone."""
 
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
@@ -87,6 +89,29 @@ def test_a_lost_device_ends_the_process_at_once(said: str) -> None:
 def test_lack_of_memory_is_no_lost_device() -> None:
     assert not is_device_lost(RuntimeError("CUDA error: out of memory"))
     assert not is_device_lost(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))
+
+
+HANGING = """
+import time
+from sum_assets.summarizer import Abstract, Phases, Rejection, watch
+from sum_assets.summarizer.isolate import summarize_each
+
+class Hangs:
+    def summarize(self, abstracts, phases):
+        yield [Rejection(a.abstract_id, "none", "") for a in abstracts[:2]]
+        time.sleep(60)
+
+watch.HANG_LIMIT = 0.3
+for finished in summarize_each(Hangs(), [Abstract(i, "text") for i in range(5)], Phases(), print):
+    time.sleep(0.5)  # what is done with a batch is no hang
+"""
+
+
+def test_a_hang_is_noted_and_ends_the_process() -> None:
+    ran = subprocess.run([sys.executable, "-uc", HANGING], capture_output=True, text=True, timeout=30)
+    assert (ran.returncode, ran.stdout) == (1, "[2, 3, 4]\n"), ran.stderr
+    assert "The engine finished nothing for 0 s and is held to hang" in ran.stderr
+    assert "in summarize\n" in ran.stderr, "where each thread is"
 
 
 def test_what_a_user_must_mend_is_passed_on() -> None:

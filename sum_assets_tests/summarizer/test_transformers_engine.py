@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from sum_assets.errors import UserError
 from sum_assets.resources.summarizer import demo_summarizer
@@ -20,6 +22,7 @@ from sum_assets.summarizer import (
     open_summarizer,
     resolve_settings,
 )
+from sum_assets.summarizer.transformers_engine import TransformersGenerator
 from sum_assets_tests.tiny_models import COPIED, sentence
 
 SENTENCES = {i: sentence(10**6 + i, 6 + i) for i in range(8)}
@@ -95,6 +98,25 @@ def test_a_model_that_writes_nothing_is_noted_as_a_rejection(t5: Path, tmp_path:
     assert run({7: SENTENCES[0]}, copier_settings(folder)) == {
         7: Rejection(7, "empty_summary", "the model wrote nothing")
     }
+
+
+def test_a_row_that_fits_no_batch_is_rejected_and_its_neighbours_live(
+    t5: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real: Any = TransformersGenerator._generate
+
+    def generate(self: TransformersGenerator, batch: list[list[int]]) -> list[list[int]]:
+        if any(len(ids) == 12 for ids in batch):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return real(self, batch)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(TransformersGenerator, "_generate", generate)
+    results = run(SENTENCES, copier_settings(t5), batch_size=4)
+    rejected = results.pop(5)
+    assert isinstance(rejected, Rejection)
+    assert rejected.reason == "out_of_memory"
+    assert "12 input tokens do not fit on" in rejected.detail
+    assert texts_of(results) == {i: " ".join(text.split()[:COPIED]) for i, text in SENTENCES.items() if i != 5}
 
 
 @pytest.fixture(scope="module")
