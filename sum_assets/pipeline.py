@@ -151,6 +151,7 @@ def summarize_range(
                 run.commit(rows, results)
                 on_progress(Progress(run.done, len(ids), phases.total()))
                 run.stop_if(stop(), len(ids))
+    state = engine.state() if engine else None
     return RangeReport(
         id_range=id_range,
         fingerprint=writer.fingerprint,
@@ -165,8 +166,8 @@ def summarize_range(
         seconds=phases.total(),
         phases=phases.seconds(),
         latencies=run.latencies,
-        engine=engine.state() if engine else None,
-        peak_process_bytes=peak_process_bytes(),
+        engine=state,
+        peak_process_bytes=peak_process_bytes() + ((state and state.peak_worker_bytes) or 0),
         examples=run.examples,
     )
 
@@ -232,6 +233,6 @@ class _Run:
 
 
 def peak_process_bytes() -> int:
-    """Return the largest resident size of this process so far."""
+    """Return the largest resident size of this process so far, its workers not counted."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
