@@ -57,6 +57,11 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
+def set_pool(instance: dg.DagsterInstance, runs: int) -> None:
+    """Let so many runs use the devices at once."""
+    instance.event_log_storage.set_concurrency_slots(POOL, runs)
+
+
 def registered_ranges(instance: dg.DagsterInstance) -> list[IdRange]:
     """Return the ID ranges, in order."""
     return sorted(IdRange.from_key(key) for key in instance.get_dynamic_partitions(_NAME))
