@@ -74,7 +74,7 @@ def summaries(
             database.on_return = say
             phases = Phases()
             with phases("load_model"):
-                resolved = resolve_settings(leased, summarizer)
+                resolved = resolve_settings(leased, summarizer.settings())
             if config.limit is None and database(
                 lambda connection: require_gate(connection, leased, summarizer, resolved.fingerprint, say)
             ):

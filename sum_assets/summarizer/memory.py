@@ -5,7 +5,6 @@ from typing import Any
 
 import psutil
 import torch
-from accelerate import init_empty_weights
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PretrainedConfig
 
 from sum_assets.errors import UnsupportedError
@@ -37,7 +36,7 @@ def predict(config: PretrainedConfig, precision: Precision, quantization: Quanti
     """
     size = getattr(torch, precision).itemsize
     auto_class: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    with init_empty_weights():
+    with torch.device("meta"):  # nothing is allocated
         model = auto_class.from_config(config)
     every = sum(p.numel() for p in model.parameters())
     embedded = model.get_input_embeddings().weight.numel()
@@ -51,10 +50,10 @@ def predict(config: PretrainedConfig, precision: Precision, quantization: Quanti
 
 def check_memory(need: Need, device: Device, workers: int) -> None:
     """Raise UnsupportedError where a device has not what so many workers need at least."""
-    if device.kind == "cpu":
-        there = psutil.virtual_memory().available
-    elif device.memory_bytes is not None:
+    if device.memory_bytes is not None:
         there = device.memory_bytes
+    elif device.kind == "cpu":
+        there = psutil.virtual_memory().available
     else:
         return
     if workers * need.total > there:

@@ -17,7 +17,7 @@ T5_LARGE = T5Config(d_model=1024, d_kv=64, d_ff=4096, num_layers=24, num_heads=1
 
 def test_weights_and_keys_are_counted() -> None:
     need = predict(T5_LARGE, "float32", "none", tokens=928)
-    assert need.weights == pytest.approx(4 * 737.7e6, rel=0.001), "the model card's 770M has a layer more of embedding"
+    assert need.weights == pytest.approx(4 * 737.7e6, rel=0.001), "T5 large: 738 million"
     assert need.keys_and_values == 2 * 24 * 16 * 64 * 4 * 928
     half = predict(T5_LARGE, "bfloat16", "none", tokens=928)
     assert (2 * half.weights, 2 * half.keys_and_values) == (need.weights, need.keys_and_values)
