@@ -32,7 +32,8 @@ bench-engines: .venv/installed
 # Half an hour with SEEDS=100: kills, faults and bad input, held against quiet runs; goes on where it was stopped.
 SEEDS ?= 20
 faults: .venv/installed
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m sum_assets_tests.faults.run $(SEEDS)
+	leases=$$(mktemp -d) && trap "rm -r $$leases" EXIT && \
+	    HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 SUM_ASSETS_LEASES=$$leases $(BIN)/python -m sum_assets_tests.faults.run $(SEEDS)
 
 check: .venv/installed
 	$(BIN)/ruff check .

@@ -300,15 +300,19 @@ app.add_typer(cli_simulate.app)
 
 @app.command()
 def ui(host: str = "127.0.0.1", port: int = 3000) -> None:
-    """Open the Dagster UI on the database in use, starting the embedded one if there is no other."""
-    from sum_assets.instance import open_instance
+    """Open the Dagster UI on the database in use, starting the embedded one if there is no other.
+
+    As many runs go on at once as there are devices, times SUM_ASSETS_DEVICE_SLOTS.
+    """
+    from sum_assets.instance import open_instance, set_pool
+    from sum_assets.summarizer.device_lease import device_slots
 
     if in_demo() or not os.environ.get(URL_VARIABLE):
         server.start(postgres_dir(home()))
     with connect() as connection:
         schema.migrate(connection)
-    with open_instance():
-        pass  # Dagster's tables are made here, before its processes start together.
+    with open_instance() as instance:  # Dagster's tables are made here, before its processes start together.
+        set_pool(instance, device_slots())
     out.print(f"The UI opens on http://{host}:{port}")
     os.execv(
         sys.executable,

@@ -1,6 +1,7 @@
 """The commands of the benchmark: register a sweep, measure it, report it."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -80,7 +81,8 @@ def benchmark(
             progress.console.print(line, markup=False)
             progress.update(task, advance=1, total=total)
 
-        measured = run_sweep(connection, plan, summarizer, chosen, force=force, on_cell=tell)
+        say = partial(progress.console.print, markup=False)
+        measured = run_sweep(connection, plan, summarizer, chosen, force=force, on_cell=tell, say=say)
         found = _report(connection, measured, rows)
     if as_json:
         print(render.as_json(found))
@@ -110,7 +112,7 @@ def largest_batch(
         chosen = plan.all_presets()[preset]
         if memory_limit_mib:
             chosen = chosen.model_copy(update={"memory_limit_mib": memory_limit_mib})
-        found = find(connection, chosen, summarizer, plan.time_limit, tell)
+        found = find(connection, chosen, summarizer, plan.time_limit, tell, partial(err.print, markup=False))
     beyond = f"{found.batch_size + 1} does not" if found.complete else "the corpus has no more to try"
     out.print(
         f"batch {found.batch_size} fits in {found.limit_bytes / 2**20:,.0f} MiB, {beyond}; "

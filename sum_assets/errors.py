@@ -21,6 +21,10 @@ class StoppedError(UserError):
     """The run was asked to stop, and did so between two batches."""
 
 
+class WorkerError(RuntimeError):
+    """A worker process failed, whatever of: the next thing it is asked for is done by a fresh one."""
+
+
 class EngineFaultError(Exception):
     """The engine fails whatever it is given: no row is to blame, and a fresh process may help."""
 

@@ -73,6 +73,11 @@ def await_database(run_config: Mapping[str, Any]) -> None:
         database(lambda connection: None)
 
 
+def set_pool(instance: dg.DagsterInstance, runs: int) -> None:
+    """Let so many runs use the devices at once."""
+    instance.event_log_storage.set_concurrency_slots(POOL, runs)
+
+
 def registered_ranges(instance: dg.DagsterInstance) -> list[IdRange]:
     """Return the ID ranges, in order."""
     return sorted(IdRange.from_key(key) for key in instance.get_dynamic_partitions(_NAME))

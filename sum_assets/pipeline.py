@@ -164,6 +164,7 @@ def summarize_range(
                 run.stop_if(stop(), len(ids))
         if suspected:
             database(lambda connection: forget_hangs(connection, writer, id_range))
+    state = engine.state() if engine else None
     return RangeReport(
         id_range=id_range,
         fingerprint=writer.fingerprint,
@@ -178,8 +179,8 @@ def summarize_range(
         seconds=phases.total(),
         phases=phases.seconds(),
         latencies=run.latencies,
-        engine=engine.state() if engine else None,
-        peak_process_bytes=peak_process_bytes(),
+        engine=state,
+        peak_process_bytes=peak_process_bytes() + ((state and state.peak_worker_bytes) or 0),
         examples=run.examples,
     )
 
@@ -250,6 +251,6 @@ class _Run:
 
 
 def peak_process_bytes() -> int:
-    """Return the largest resident size of this process so far."""
+    """Return the largest resident size of this process so far, its workers not counted."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -28,6 +28,12 @@ def report_text(report: RangeReport, corpus_rows: int) -> str:
     ):
         mean, share = seconds / report.summarized, seconds / report.seconds
         lines.append(f"{name:<14}{seconds:>9.2f} s{mean:>9.4f} s each{share:>5.0%}")
+    for worker in report.engine.workers if report.engine else ():
+        lines.append(f"{worker.name:<18}{worker.rows:>7} rows, {worker.busy:.0%} busy")
+        if worker.restarts:
+            lines.append(f"  started {worker.restarts + 1} times")
+        if worker.set_aside:
+            lines.append(f"  set aside: {worker.set_aside}")
     lines += ["", "at this rate, the model loaded once:"]
     for label, rows in (("this corpus", corpus_rows), ("the lab's", LAB_CORPUS)):
         lines.append(f"{label:<12}{rows:>10,} {duration(report.days(rows) or 0):>14}")

@@ -18,6 +18,7 @@ from sum_assets.corpus.records import ReaderOptions, Record
 from sum_assets.corpus.schema import migrate
 from sum_assets.home import DEMO_VARIABLE, URL_VARIABLE
 from sum_assets.instance import open_instance
+from sum_assets.summarizer.device_lease import FOLDER_VARIABLE
 from sum_assets_tests.tiny_models import save_copier
 
 _numbers = itertools.count()
@@ -30,6 +31,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         folder = tmp_path_factory.mktemp("home")
         patch.setenv("SUM_ASSETS_HOME", str(folder))
         patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv(FOLDER_VARIABLE, str(folder / "leases"))  # so that no run of somebody else is waited for
         for variable in (URL_VARIABLE, DEMO_VARIABLE, "DAGSTER_HOME"):
             patch.delenv(variable, raising=False)
         yield folder

@@ -12,7 +12,7 @@ from psycopg import Connection
 
 from sum_assets.definitions import defs
 from sum_assets.home import URL_VARIABLE, project_file
-from sum_assets.instance import POOL, open_instance, register_ranges, registered_ranges
+from sum_assets.instance import POOL, open_instance, register_ranges, registered_ranges, set_pool
 from sum_assets.partitions import IdRange
 from sum_assets.resources import PostgresResource
 from sum_assets.sensors import grow_id_ranges
@@ -35,7 +35,7 @@ def test_the_pool_is_limited_before_its_first_run_and_keeps_what_a_user_sets(ins
         return {pool.name: pool.limit for pool in of.event_log_storage.get_pool_limits()}
 
     assert limits(instance) == {POOL: 1}
-    instance.event_log_storage.set_concurrency_slots(POOL, 4)
+    set_pool(instance, 4)
     with open_instance() as again:
         assert limits(again) == {POOL: 4}
 

@@ -45,7 +45,9 @@ def benchmark(
 
         sweep, summarizer = registered_sweep(connection)
         keys = context.partition_keys
-        measured = run_sweep(connection, sweep, summarizer, keys, alone=True, force=config.force, on_cell=tell)
+        measured = run_sweep(
+            connection, sweep, summarizer, keys, alone=True, force=config.force, on_cell=tell, say=context.log.info
+        )
         found = report(connection, measured, _corpus(context, connection))
         for preset in found.presets:
             if preset.preset in keys:

@@ -25,6 +25,7 @@ from sum_assets.report import report_text
 from sum_assets.resources import GpuResource, PostgresResource, SummarizerResource
 from sum_assets.stopping import deadline, stop_between_batches
 from sum_assets.summarizer import Phases, open_summarizer, resolve_settings
+from sum_assets.summarizer.device_lease import device_lease
 
 LOG_EVERY = 30.0
 OBSERVE_EVERY = 300.0
@@ -67,45 +68,46 @@ def summaries(
     Stop it at any moment: a repeated run generates only what is missing or stale.
     """
     versions = []
-    with ranges_of(context) as ranges, postgres.database() as database:
+    with ranges_of(context) as ranges:
         if config.limit is not None and config.limit < 1:
             raise UserError(f"limit is at least 1, not {config.limit}. Leave it out to take the whole range.")
         stop_at = deadline(config.stop_at, _launched(context)) if config.stop_at else None
         say = partial(tell, context)
-        database.on_return = say
-        phases = Phases()
-        with phases("load_model"):
-            resolved = resolve_settings(gpu, summarizer)
-        device = resolved.device.torch_name
-        database(lambda connection: require_trusted(connection, device))
-        if config.limit is None and database(
-            lambda connection: require_gate(connection, gpu, summarizer, resolved.fingerprint, say)
-        ):
-            phases = Phases()  # judging is no part of a range's time
-        open_engine = cache(lambda: open_summarizer(resolved))
-        writer = Writer(resolved.fingerprint, context.run.run_id, config.overwrite)
-        text_settings = {"model": summarizer.model, **resolved.text_settings()}
-        database(lambda connection: writer.register(connection, text_settings))
-        corpus_rows = database(count_source)
-        for id_range in ranges:
-            with _noting_losses(database, device, context.run.run_id), stop_between_batches(stop_at) as stop:
-                report = summarize_range(
-                    database,
-                    id_range,
-                    open_engine,
-                    writer,
-                    resolved.all_settings(),
-                    limit=config.limit,
-                    phases=phases,
-                    on_progress=_narrator(context, id_range.key),
-                    stop=stop,
-                )
-            state, content_hash = _afterwards(database, id_range, resolved.fingerprint)
-            say(f"{id_range.key}\n{report_text(report, corpus_rows)}")
-            outages = (database.outages, database.seconds_away)
-            context.add_asset_metadata(report_metadata(report, corpus_rows, state, outages), partition_key=id_range.key)
-            versions.append(f"{resolved.fingerprint}-{content_hash[:32]}")
+        with device_lease(gpu.settings(), say) as leased, postgres.database() as database:
+            database.on_return = say
             phases = Phases()
+            with phases("load_model"):
+                resolved = resolve_settings(leased, summarizer.settings())
+            device = resolved.device.torch_name
+            database(lambda connection: require_trusted(connection, device))
+            if config.limit is None and database(
+                lambda connection: require_gate(connection, leased, summarizer, resolved.fingerprint, say)
+            ):
+                phases = Phases()  # judging is no part of a range's time
+            open_engine = cache(lambda: open_summarizer(resolved))
+            writer = Writer(resolved.fingerprint, context.run.run_id, config.overwrite)
+            text_settings = {"model": summarizer.model, **resolved.text_settings()}
+            database(lambda connection: writer.register(connection, text_settings))
+            corpus_rows = database(count_source)
+            for id_range in ranges:
+                with _noting_losses(database, device, context.run.run_id), stop_between_batches(stop_at) as stop:
+                    report = summarize_range(
+                        database,
+                        id_range,
+                        open_engine,
+                        writer,
+                        resolved.all_settings(),
+                        limit=config.limit,
+                        phases=phases,
+                        on_progress=_narrator(context, id_range.key),
+                        stop=stop,
+                    )
+                state, content_hash = _afterwards(database, id_range, resolved.fingerprint)
+                say(f"{id_range.key}\n{report_text(report, corpus_rows)}")
+                metadata = report_metadata(report, corpus_rows, state, (database.outages, database.seconds_away))
+                context.add_asset_metadata(metadata, partition_key=id_range.key)
+                versions.append(f"{resolved.fingerprint}-{content_hash[:32]}")
+                phases = Phases()
     return dg.MaterializeResult(data_version=joint_data_version(versions))
 
 

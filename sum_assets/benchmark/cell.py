@@ -82,10 +82,6 @@ def measure(task: Task) -> CellResult:
     before = Phases()
     with before("load_model"):
         resolved = resolve_settings(preset, SummarizerSettings.model_validate(task.summarizer))
-        if preset.threads:
-            import torch
-
-            torch.set_num_threads(preset.threads)
         engine = open_summarizer(resolved, naive=preset.naive)
     with connect() as connection:
         writer = SummaryWriter(task.cell, one_by_one=preset.naive)
@@ -121,7 +117,7 @@ def measure(task: Task) -> CellResult:
         phases=spent | {"load_model": before.seconds()["load_model"], "warm_up": warmed},
         batches=batches,
         output_tokens=tokens,
-        peak_process_bytes=peak_process_bytes(),
+        peak_process_bytes=peak_process_bytes() + (state.peak_worker_bytes or 0),
         peak_address_bytes=_peak_address_bytes(),
         resolved=resolved.all_settings(),
         device_name=state.device_name,
@@ -171,7 +167,7 @@ def classify(error: BaseException) -> CellResult:
     no_room = ("memory" in said.lower() and "alloc" in said.lower()) or "failed to map segment" in said
     if isinstance(error, MemoryError) or no_room:
         return CellResult("out_of_memory", said)
-    if is_device_lost(error):
+    if is_device_lost(Exception(str(error))):  # a worker's as well
         return CellResult("device_lost", said)
     return CellResult("failed", said if isinstance(error, UserError) else named(error))
 

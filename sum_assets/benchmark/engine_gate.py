@@ -33,6 +33,8 @@ def require_gate(
 ) -> bool:
     """Let pass what writes as transformers in float32 does. Raises UnsupportedError for an engine that does not.
 
+    The caller holds the device that `gpu` names.
+
     Only the first run of a fingerprint judges, on a sample of the corpus; `say` hears that it does. Return whether
     it was this one.
     """
@@ -56,6 +58,7 @@ def _judge(
     connection: Connection, gpu: GpuSettings, summarizer: SummarizerSettings, fingerprint: str
 ) -> tuple[bool, str]:
     chosen = {name: getattr(gpu, name) for name in GpuSettings.model_fields}
+    chosen |= {"device": (gpu.devices or [gpu.device])[0], "devices": [], "workers_per_device": 1}
     full = {"engine": "transformers", "precision": "float32", "quantization": "none", "attention": "auto"}
     ids = draw_sample(connection, SAMPLE)
     reference = _write(connection, Preset.model_validate(chosen | full), summarizer, f"gate-{fingerprint}-float32", ids)

@@ -12,6 +12,7 @@ from sum_assets.benchmark.sweep import Preset
 from sum_assets.corpus.measurements import draw_sample, forget_summaries
 from sum_assets.errors import UserError
 from sum_assets.summarizer import SummarizerSettings, resolve_settings
+from sum_assets.summarizer.device_lease import device_lease
 
 _CELL = "largest-batch"
 _SMALL = (1, 2, 4)
@@ -44,12 +45,24 @@ def largest_batch(
     summarizer: SummarizerSettings,
     time_limit: float,
     on_probe: Callable[[Probe], None] = lambda _: None,
+    say: Callable[[str], object] = lambda _: None,
 ) -> LargestBatch:
     """Try batches in processes of their own, padded to the limit, to the preset's memory or the device's.
 
     Raises UserError where there is no limit to go to, or a single abstract does not fit, and UnsupportedError
     where the preset cannot run here.
     """
+    with device_lease(preset, say) as leased:
+        return _largest_batch(connection, leased, summarizer, time_limit, on_probe)
+
+
+def _largest_batch(
+    connection: Connection,
+    preset: Preset,
+    summarizer: SummarizerSettings,
+    time_limit: float,
+    on_probe: Callable[[Probe], None],
+) -> LargestBatch:
     limit = _limit_bytes(preset, summarizer)
     ids = draw_sample(connection, 4096)
 

@@ -1,4 +1,4 @@
-"""Draws a report: speed-ups, phases, batch sizes, and speed against quality."""
+"""Draws a report: speed-ups, phases, batch sizes, workers, and speed against quality."""
 
 import base64
 import io
@@ -21,6 +21,7 @@ def figures(report: Report) -> dict[str, Figure]:
         "speedups": _speedups([p for p in working if p.speedup]),
         "phases": _phases(working),
         "batch_sizes": _batches(working),
+        "workers": _workers(working),
         "speed_and_quality": _pareto([p for p in working if p.quality]),
     }
     return {name: figure for name, figure in drawn.items() if figure}
@@ -99,7 +100,7 @@ def _batches(presets: list[PresetReport]) -> Figure | None:
     for preset in presets:
         said = preset.settings
         if not said["naive"]:
-            lines.setdefault(f"{preset.number_format}, {said['attention']} on {said['device']}", []).append(preset)
+            lines.setdefault(f"{preset.number_format}, {said['attention']} on {preset.device}", []).append(preset)
     if all(len(line) < 2 for line in lines.values()):
         return None
     figure = Figure(figsize=(7.5, 3.2), layout="constrained")
@@ -114,6 +115,32 @@ def _batches(presets: list[PresetReport]) -> Figure | None:
         axes.set(xlabel="batch size", ylabel=label, ylim=(0, None))
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def _workers(presets: list[PresetReport]) -> Figure | None:
+    """Draw a line per set of settings that is there with several numbers of workers, and what would be even."""
+    lines: dict[str, list[PresetReport]] = {}
+    for preset in presets:
+        if not preset.settings["naive"]:
+            lines.setdefault(preset.but_for_workers, []).append(preset)
+    lines = {key: line for key, line in lines.items() if len({p.workers for p in line}) > 1}
+    if not lines:
+        return None
+    figure, axes = _axes(8, "Speed against workers")
+    for line, colour in zip(lines.values(), _COLOURS, strict=False):
+        rates: dict[int, float] = {}
+        for preset in line:  # with several numbers of threads, the best
+            assert preset.rate
+            rates[preset.workers] = max(rates.get(preset.workers, 0), preset.rate.median)
+        counts, said = sorted(rates), line[0].settings
+        label = f"{said['engine']}, {line[0].number_format}, batch {said['batch_size']}"
+        axes.plot(counts, [rates[n] for n in counts], "o-", color=colour, label=label)
+        even = [rates[counts[0]] * n / counts[0] for n in counts]
+        axes.plot(counts, even, color=colour, linewidth=1, linestyle=":")
+    axes.set(xlabel="workers (dotted: each as fast as the first)", ylabel="abstracts/s", ylim=(0, None))
+    axes.set_xticks(sorted({p.workers for line in lines.values() for p in line}))
+    axes.legend(frameon=False)
     return figure
 
 

@@ -66,7 +66,7 @@ def quality(report: Report) -> Section:
 
 
 def details(report: Report) -> Section:
-    """Return the spread over replicates, memory and power."""
+    """Return the spread over replicates, memory, workers and power."""
     rows = []
     for p in report.presets:
         if p.rate:
@@ -78,13 +78,19 @@ def details(report: Report) -> Section:
                     f"{p.mean('output_tokens') or 0:,.0f}",
                     f"{sum(r.phases['load_model'] for r in p.results) / len(p.results):.1f}",
                     f"{p.peak_mib:,}" if p.peak_mib else "",
+                    f"{p.workers}" if p.workers > 1 else "",
+                    "" if p.efficiency is None else f"{p.efficiency:.0%}",
                     "" if watts is None else f"{watts:,.0f}",
                     "" if busy is None else f"{busy:.0%}",
                 ]
             )
-    headings = ["preset", "abstracts/s, p5 to p95", "tokens out", "loading s", "peak MiB", "watts", "device busy"]
+    headings = ["preset", "abstracts/s, p5 to p95", "tokens out", "loading s", "peak MiB"]
+    headings += ["workers", "efficiency", "watts", "device busy"]
     shown = [i for i in range(len(headings)) if i < 5 or any(row[i] for row in rows)]
-    return Section("Details", [headings[i] for i in shown], [[row[i] for i in shown] for row in rows])
+    note = ""
+    if any(p.efficiency is not None for p in report.presets):
+        note = "Efficiency: the rate over that of one worker, the best by its threads, divided by the workers."
+    return Section("Details", [headings[i] for i in shown], [[row[i] for i in shown] for row in rows], note)
 
 
 def projection(report: Report) -> Section | None:

@@ -1,5 +1,6 @@
 """Puts the presets of a sweep side by side: speed, quality, days, and the one to take."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +29,8 @@ class PresetReport:
 
     `rate` is in abstracts per second, the model loaded; `speedup` against the baseline of the same replicates.
     `quality` is that of its first replicate against full precision. `results` are the replicates that worked.
-    What cannot be had is None.
+    `efficiency` is the rate over that of the fastest preset with one worker and the same settings otherwise, divided
+    by the workers. What cannot be had is None.
     """
 
     preset: str
@@ -36,6 +38,7 @@ class PresetReport:
     detail: str
     results: list[CellResult]
     rate: Estimate | None
+    efficiency: float | None
     speedup: Estimate | None
     quality: Quality | None
     gate: Gate | None
@@ -79,7 +82,24 @@ class PresetReport:
     def description(self) -> str:
         """Return its name with what stands behind it."""
         said = self.settings
-        return f"{self.preset} ({self.number_format}, batch {said['batch_size']} on {said['device']})"
+        workers = f", {self.workers} workers" if self.workers > 1 else ""
+        return f"{self.preset} ({self.number_format}, batch {said['batch_size']} on {self.device}{workers})"
+
+    @property
+    def device(self) -> str:
+        """The device, or all of them."""
+        return ", ".join(self.settings["devices"] or [self.settings["device"]])
+
+    @property
+    def workers(self) -> int:
+        """How many workers it had in all."""
+        return max(len(self.settings["devices"]), 1) * int(self.settings["workers_per_device"])
+
+    @property
+    def but_for_workers(self) -> str:
+        """What it has in common with presets that differ in the number of workers alone, and in their threads."""
+        places = ("device", "devices", "workers_per_device", "threads_per_worker")
+        return json.dumps({key: value for key, value in self.settings.items() if key not in places})
 
     def sentence(self) -> str:
         """Return what a person can repeat of it."""
@@ -105,6 +125,8 @@ class PresetReport:
             "detail": self.detail,
             "replicates": len(self.results),
             "abstracts_per_second": rate.median if rate else None,
+            "workers": self.workers,
+            "parallel_efficiency": self.efficiency,
             "abstracts_per_second_p5": rate.p5 if rate else None,
             "abstracts_per_second_p95": rate.p95 if rate else None,
             "abstracts_per_second_low": _finite(rate.low) if rate else None,
@@ -237,6 +259,7 @@ def report(connection: Connection, measured: Sequence[Measured], corpus: Corpus)
         _preset(name, [m for m in measured if m.cell.name == name], good, texts, tokens, corpus, noise)
         for name in names
     ]
+    presets = [replace(p, efficiency=_efficiency(p, presets)) for p in presets]
     presets.sort(key=lambda p: -p.rate.median if p.rate else math.inf)
     rates = {name: {m.cell.replicate: _rate(m) for m in cells} for name, cells in good.items()}
     return Report(presets, corpus, rates, _facts(measured, corpus, noise))
@@ -274,12 +297,22 @@ def _preset(
         detail=bad.detail if bad else "",
         results=[m.result for m in works],
         rate=estimate([_rate(m) for m in works]) if works else None,
+        efficiency=None,
         speedup=_speedup(works, good.get(BASELINE, [])) if name != BASELINE else None,
         quality=quality,
         gate=verdict,
         projection=projection,
         settings=settings,
     )
+
+
+def _efficiency(preset: PresetReport, presets: Sequence[PresetReport]) -> float | None:
+    alone = [
+        p.rate.median for p in presets if p.rate and p.workers == 1 and p.but_for_workers == preset.but_for_workers
+    ]
+    if not preset.rate or preset.workers == 1 or not alone:
+        return None
+    return preset.rate.median / max(alone) / preset.workers
 
 
 def _judge(own: dict[int, Written], reference: dict[int, Written]) -> tuple[Quality | None, Gate | None]:

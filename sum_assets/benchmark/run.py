@@ -13,12 +13,14 @@ from importlib.util import find_spec
 from typing import Any
 
 from psycopg import Connection
+from pydantic import ValidationError
 
 from sum_assets.benchmark.cell import CellResult, Task
 from sum_assets.benchmark.sweep import BASELINE, REFERENCE, Preset, Sweep
 from sum_assets.corpus.measurements import draw_sample, forget_summaries, result_rows, store_result, stored_sweep
 from sum_assets.errors import UserError
 from sum_assets.summarizer import SummarizerSettings
+from sum_assets.summarizer.device_lease import device_lease
 from sum_assets.summarizer.environments import LIBRARIES, versions_of
 
 _OURS = ("sum-assets", "torch", "transformers", "bitsandbytes", "torchao", "ctranslate2")
@@ -88,9 +90,16 @@ def plan(connection: Connection, sweep: Sweep, summarizer: SummarizerSettings) -
 
 
 def registered_sweep(connection: Connection) -> tuple[Sweep, SummarizerSettings]:
-    """Return the sweep in use. Raises UserError where there is none."""
+    """Return the sweep in use. Raises UserError where there is none, or one of an older version."""
     sweep, summarizer = stored_sweep(connection)
-    return Sweep.model_validate(sweep), SummarizerSettings.model_validate(summarizer)
+    try:
+        return Sweep.model_validate(sweep), SummarizerSettings.model_validate(summarizer)
+    except ValidationError as error:
+        place = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise UserError(
+            f"The registered sweep is of another version of sum_assets, which knew {place}. Register it again: "
+            "`sum-assets sweep FILE`."
+        ) from error
 
 
 def run_sweep(
@@ -102,13 +111,15 @@ def run_sweep(
     alone: bool = False,
     force: bool = False,
     on_cell: Callable[[Measured, bool, int], None] = lambda _, __, ___: None,
+    say: Callable[[str], object] = lambda _: None,
 ) -> list[Measured]:
     """Measure what is not measured yet, and return the results of all that was asked for.
 
     `presets` are taken in turn with the baseline; none means all. With `alone`, each has a baseline of its own
     beside it, in the same minutes. Full precision is measured at least once, to hold the texts against. `force`
     measures all again. A sweep that was killed goes on where it stopped. `on_cell` hears of every result,
-    whether it is new, and how many there will be. Raises UserError for a preset that the sweep does not have.
+    whether it is new, and how many there will be, `say` of a device that is waited for. Raises UserError for a
+    preset that the sweep does not have.
     """
     unknown = set(presets) - set(sweep.all_presets())
     if unknown:
@@ -133,7 +144,7 @@ def run_sweep(
         if cell.beside and measured[-1].result.outcome != "ok":
             continue  # there is no speed to compare
         new = cell.key not in known
-        result = _measure(connection, cell, warm_up, sweep, summarizer) if new else known[cell.key]
+        result = _measure(connection, cell, warm_up, sweep, summarizer, say) if new else known[cell.key]
         measured.append(Measured(cell, result))
         on_cell(measured[-1], new, len(chosen))
     return measured
@@ -153,11 +164,17 @@ def _results(connection: Connection, cells: Sequence[str]) -> dict[str, CellResu
 
 
 def _measure(
-    connection: Connection, cell: Cell, warm_up: list[int], sweep: Sweep, summarizer: SummarizerSettings
+    connection: Connection,
+    cell: Cell,
+    warm_up: list[int],
+    sweep: Sweep,
+    summarizer: SummarizerSettings,
+    say: Callable[[str], object],
 ) -> CellResult:
     forget_summaries(connection, cell.key)
-    preset, settings = cell.preset.model_dump(), summarizer.model_dump()
-    result = run_cell(Task(cell.key, preset, settings, cell.ids, warm_up), sweep.time_limit)
+    with device_lease(cell.preset, say) as preset:
+        task = Task(cell.key, preset.model_dump(), summarizer.model_dump(), cell.ids, warm_up)
+        result = run_cell(task, sweep.time_limit)
     found = {
         "cell": cell.key,
         "preset": cell.name,

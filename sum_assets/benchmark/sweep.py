@@ -19,7 +19,6 @@ class Preset(GpuSettings):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    threads: int | None = Field(default=None, ge=1, description="CPU threads of torch; none leaves torch's choice.")
     naive: bool = Field(
         default=False, description="One at a time, padded to the input limit, one INSERT and COMMIT each."
     )
@@ -75,6 +74,8 @@ class Sweep(BaseModel):
         for name, preset in presets.items():
             if preset.naive != (name == BASELINE):
                 raise ValueError("baseline, and it alone, is naive")
+            if preset.naive and (preset.devices or preset.workers_per_device > 1):
+                raise ValueError("baseline is one worker: name no devices and no workers_per_device")
         reference = presets.get(REFERENCE)
         if reference and (reference.precision, reference.quantization) != ("float32", "none"):
             raise ValueError("reference is full precision: float32, without quantization")

@@ -9,3 +9,7 @@ from sum_assets.summarizer import GpuSettings
 
 class GpuResource(GpuSettings, dg.ConfigurableResource[Any]):
     """How the device is used: chosen per run, the same in single runs and backfills."""
+
+    def settings(self) -> GpuSettings:
+        """Return the settings alone."""
+        return GpuSettings.model_validate({name: getattr(self, name) for name in GpuSettings.model_fields})

@@ -13,6 +13,10 @@ from sum_assets.summarizer import SummarizerSettings
 class SummarizerResource(SummarizerSettings, dg.ConfigurableResource[Any]):
     """What writes the summaries: every field can change their text."""
 
+    def settings(self) -> SummarizerSettings:
+        """Return the settings alone, which go to other processes."""
+        return SummarizerSettings.model_validate({n: getattr(self, n) for n in SummarizerSettings.model_fields})
+
 
 def default_summarizer() -> SummarizerSettings:
     """Return the settings that a run starts from: in the demo, those of a model that needs no hub."""

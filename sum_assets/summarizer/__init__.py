@@ -44,13 +44,32 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerState:
+    """What one of several workers has done so far; `set_aside` says why it is no longer given anything."""
+
+    name: str
+    rows: int
+    busy_seconds: float
+    total_seconds: float
+    restarts: int
+    set_aside: str | None
+
+    @property
+    def busy(self) -> float:
+        """The share of the time in which there was work that it was at work, loading again included."""
+        return self.busy_seconds / self.total_seconds if self.total_seconds else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class EngineState:
-    """How an engine is doing."""
+    """How an engine is doing. `workers` is empty, and their memory None, where the step itself is the worker."""
 
     device_name: str
     batch_size: int
     out_of_memory: int
     peak_device_bytes: int | None
+    peak_worker_bytes: int | None = None
+    workers: tuple[WorkerState, ...] = ()
 
 
 class Summarizer(Protocol):
@@ -83,20 +102,16 @@ def open_summarizer(resolved: "Resolved", *, naive: bool = False) -> Summarizer:
     """
     from sum_assets.summarizer.lead_engine import LeadEngine
     from sum_assets.summarizer.resolve import ResolvedLead, ResolvedModel
-    from sum_assets.summarizer.token_engine import TokenEngine
-    from sum_assets.summarizer.transformers_engine import TransformersGenerator
-    from sum_assets.summarizer.worker_engine import WorkerGenerator
+    from sum_assets.summarizer.token_engine import TokenEngine, load_generator
 
     if isinstance(resolved, ResolvedLead):
         return LeadEngine(resolved)
     assert isinstance(resolved, ResolvedModel)
-    if resolved.engine == "ctranslate2":
-        from sum_assets.summarizer.ctranslate2_engine import CTranslate2Generator
+    if len(resolved.places) > 1:
+        from sum_assets.summarizer.pool import open_pool
 
-        return TokenEngine(resolved, lambda tokenizer: CTranslate2Generator(resolved, tokenizer))
-    if resolved.engine != "transformers":
-        return TokenEngine(resolved, lambda tokenizer: WorkerGenerator(resolved, tokenizer))
-    return TokenEngine(resolved, lambda tokenizer: TransformersGenerator(resolved, tokenizer, naive=naive))
+        return TokenEngine(resolved, lambda tokenizer: open_pool(resolved, tokenizer))
+    return TokenEngine(resolved, lambda tokenizer: load_generator(resolved, tokenizer, naive=naive))
 
 
 __all__ = [
@@ -108,6 +123,7 @@ __all__ = [
     "Summarizer",
     "SummarizerSettings",
     "Summary",
+    "WorkerState",
     "open_summarizer",
     "resolve_settings",
 ]

@@ -6,20 +6,24 @@ documentation of bitsandbytes, torchao and FlashAttention.
 """
 
 import importlib.util
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 
 from sum_assets.errors import UnsupportedError, UserError
-from sum_assets.summarizer.settings import Attention, Precision, Quantization
+from sum_assets.summarizer.settings import Attention, GpuSettings, Precision, Quantization
 
 Kind = Literal["cpu", "cuda", "mps"]
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device and the facts that decisions need. `capability` is CUDA's compute capability."""
+    """A device and the facts that decisions need.
+
+    `capability` is CUDA's compute capability; `uuid` is the same in all processes, which `index` is not.
+    """
 
     kind: Kind
     index: int | None
@@ -27,6 +31,7 @@ class Device:
     capability: tuple[int, int] | None
     computes_bfloat16: bool
     memory_bytes: int | None
+    uuid: str | None = None
 
     @property
     def torch_name(self) -> str:
@@ -60,9 +65,44 @@ def find_device(wanted: str) -> Device:
             f"device {wanted}: torch {torch.__version__} has no kernels for {properties.name} (compute capability "
             f"{capability[0]}.{capability[1]}; it has {', '.join(built_for)}). A K80 needs torch 2.7.1 for CUDA 11.8."
         )
-    with torch.cuda.device(index):
-        bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    return Device("cuda", index, properties.name, capability, bfloat16, properties.total_memory)
+    # As torch.cuda.is_bf16_supported(including_emulation=False), which would take memory on the device it asks about.
+    bfloat16 = torch.version.hip is not None or properties.major >= 8
+    uuid = str(getattr(properties, "uuid", index))
+    return Device("cuda", index, properties.name, capability, bfloat16, properties.total_memory, uuid)
+
+
+def alike(device: Device, others: Sequence[Device]) -> list[Device]:
+    """Return a device and the others that differ from it in nothing that a decision needs."""
+    return [device, *(o for o in others if o != device and replace(o, index=device.index, uuid=device.uuid) == device)]
+
+
+def devices_of(gpu: GpuSettings) -> list[list[Device]]:
+    """Return the devices that settings ask for, each with those that will do as well.
+
+    `auto` and `cuda` mean any CUDA device like the first. Raises UnsupportedError for one that is missing.
+    """
+    if gpu.engine == "lead":
+        return []
+    if gpu.devices:
+        return [[device] for device in find_devices(gpu.devices)]
+    device = find_device(gpu.device)
+    if device.kind == "cuda" and gpu.device in ("auto", "cuda"):
+        return [alike(device, [find_device(f"cuda:{n}") for n in range(1, torch.cuda.device_count())])]
+    return [[device]]
+
+
+def find_devices(wanted: Sequence[str]) -> tuple[Device, ...]:
+    """Return the devices that a list names; `all` is every CUDA device. Raises UnsupportedError for one missing."""
+    if list(wanted) == ["all"]:
+        wanted = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        if not wanted:
+            raise UnsupportedError("devices all: torch sees no CUDA device here. Leave devices out, or name them.")
+    devices = tuple(find_device(name) for name in wanted)
+    if len({device.torch_name for device in devices}) < len(devices):
+        raise UnsupportedError(f"devices {', '.join(wanted)}: two of them are the same device. Name each once.")
+    if len({device.kind for device in devices}) > 1:
+        raise UnsupportedError(f"devices {', '.join(wanted)}: one run uses one kind of device. Name one kind only.")
+    return devices
 
 
 def _is_built_for(capability: tuple[int, int], built_for: list[str]) -> bool:

@@ -1,6 +1,6 @@
 """Tells a device that is lost from an engine that fails."""
 
-from sum_assets.errors import first_line
+from sum_assets.errors import WorkerError, first_line
 
 _DEVICE_LOST = (
     "cuda error",
@@ -22,8 +22,10 @@ _DEVICE_LOST = (
 def is_device_lost(error: BaseException) -> bool:
     """Return whether the driver says that the device, for this process at least, is gone.
 
-    It reports a lack of memory in the same form; that one passes.
+    It reports a lack of memory in the same form; that one passes. What a worker process loses, this one has not.
     """
+    if isinstance(error, WorkerError):
+        return False
     said = str(error).lower()
     return "out of memory" not in said and any(sign in said for sign in _DEVICE_LOST)
 

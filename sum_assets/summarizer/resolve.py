@@ -16,9 +16,11 @@ from sum_assets.summarizer.devices import (
     choose_attention,
     choose_precision,
     find_device,
+    find_devices,
     quantization_library,
 )
 from sum_assets.summarizer.environments import LIBRARIES, python_of, versions_of
+from sum_assets.summarizer.memory import check_memory, predict
 from sum_assets.summarizer.models import ModelFiles, find_model
 from sum_assets.summarizer.settings import (
     LEAD_SENTENCES,
@@ -73,6 +75,19 @@ class ResolvedModel(Resolved):
     quantization: Quantization
     attention: Attention | None
     batch_tokens: int | None
+    devices: tuple[Device, ...]
+    workers_per_device: int
+    threads_per_worker: int | None
+
+    @property
+    def places(self) -> list[Device]:
+        """The device of each worker."""
+        return [device for device in self.devices for _ in range(self.workers_per_device)]
+
+    @property
+    def continuous(self) -> bool:
+        """Whether the engine takes up the next input when one ends, rather than batch after batch."""
+        return self.engine in LIBRARIES
 
     @property
     def encoder_decoder(self) -> bool:
@@ -103,17 +118,33 @@ class ResolvedModel(Resolved):
 
     def all_settings(self) -> dict[str, Any]:
         """Return the text settings, the model's name, and those that cannot change a text."""
-        return {"model": self.settings.model, "batch_tokens": self.batch_tokens, **super().all_settings()}
+        found = {
+            "model": self.settings.model,
+            "batch_tokens": self.batch_tokens,
+            "workers_per_device": self.workers_per_device,
+            "threads_per_worker": self.threads_per_worker,
+            **super().all_settings(),
+        }
+        if len(self.devices) > 1:
+            del found["device"]
+            found["devices"] = [device.torch_name for device in self.devices]
+        return found
 
 
 def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> Resolved:
     """Make every choice; see `sum_assets.summarizer.resolve_settings`."""
     if gpu.engine == "lead":
+        if gpu.devices or gpu.workers_per_device > 1:
+            raise UnsupportedError("engine lead has no model to share out. Leave out devices and workers_per_device.")
         return ResolvedLead(device=find_device("cpu"), batch_size=gpu.batch_size)
-    device = find_device(gpu.device)
-    if gpu.engine != "transformers":
-        check_engine(gpu, device, settings)
-    quantization = gpu.quantization if gpu.engine != "transformers" else check_quantization(gpu.quantization, device)
+    devices = find_devices(gpu.devices) if gpu.devices else (find_device(gpu.device),)
+    device = devices[0]
+    quantization = gpu.quantization
+    for each in devices:
+        if gpu.engine != "transformers":
+            check_engine(gpu, each, settings)
+        else:
+            check_quantization(gpu.quantization, each)
     files = find_model(settings.model, settings.revision)
     config = files.config
     auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
@@ -130,6 +161,8 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> Resolved:
         )
     model_class = auto_class._model_mapping[type(config)]
     precision = choose_precision(gpu.precision, device, config.model_type)
+    for other in devices[1:]:  # what the first would take by itself must be right for all
+        choose_precision(precision, other, config.model_type)
     if gpu.engine == "ctranslate2":
         precision = _ctranslate2_precision(gpu, device, precision)
     attention = (
@@ -144,6 +177,11 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> Resolved:
         )
     )
     _check_limits(settings, config)
+    if gpu.workers_per_device > 1:
+        tokens = gpu.batch_tokens or gpu.batch_size * (settings.max_input_tokens + settings.max_output_tokens)
+        need = predict(config, precision, quantization, tokens)
+        for each in devices:
+            check_memory(need, each, gpu.workers_per_device)
     return ResolvedModel(
         engine=gpu.engine,
         settings=settings,
@@ -154,6 +192,9 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> Resolved:
         attention=attention,
         batch_size=gpu.batch_size,
         batch_tokens=gpu.batch_tokens,
+        devices=devices,
+        workers_per_device=gpu.workers_per_device,
+        threads_per_worker=gpu.threads_per_worker,
     )
 
 

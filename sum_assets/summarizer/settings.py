@@ -1,7 +1,7 @@
 """What a user chooses: the model and its limits, and how the device is used."""
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -21,7 +21,7 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 
 
 class GpuSettings(BaseModel):
-    """The engine and how it uses the device. Neither device nor batches can change a summary's text."""
+    """The engine and how it uses the devices. Neither devices nor workers nor batches can change a summary's text."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,6 +34,19 @@ class GpuSettings(BaseModel):
     device: str = Field(
         default="auto",
         description="auto, cpu, cuda, cuda:N or mps. auto takes the first CUDA device, else mps, else the CPU.",
+    )
+    devices: list[str] = Field(
+        default=[],
+        description="Several devices for one run, instead of `device`: [cuda:0, cuda:1], or [all] CUDA devices.",
+    )
+    workers_per_device: int = Field(
+        default=1,
+        description="Summarizers on each device, at least 1. One alone is the step itself; more are processes of their "
+        "own that pull batches from one queue.",
+    )
+    threads_per_worker: int | None = Field(
+        default=None,
+        description="CPU threads of each worker. None leaves one worker torch's choice and shares that among several.",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
@@ -65,7 +78,25 @@ class GpuSettings(BaseModel):
             raise ValueError(f"device is auto, cpu, cuda, cuda:N or mps, not {value!r}")
         return value
 
-    @field_validator("batch_size", "batch_tokens")
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _all(cls, value: Any) -> Any:
+        return ["all"] if value == "all" else value
+
+    @field_validator("devices")
+    @classmethod
+    def _known_devices(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        if value and info.data.get("device", "auto") != "auto":
+            raise ValueError("name device or devices, not both")
+        if value != ["all"]:
+            for name in value:
+                if name == "auto" or not _DEVICE.fullmatch(name):
+                    raise ValueError(f"devices are [all], or a list of cpu, cuda:N or mps, not {name!r}")
+        if len(set(value)) < len(value):
+            raise ValueError("devices names one twice; workers_per_device puts several workers on each")
+        return value
+
+    @field_validator("batch_size", "batch_tokens", "workers_per_device", "threads_per_worker")
     @classmethod
     def _positive(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is not None and value < 1:

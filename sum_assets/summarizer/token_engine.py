@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
+import torch
 from transformers import AutoTokenizer
 
 from sum_assets.errors import UserError
@@ -27,6 +28,32 @@ class Generator(Protocol):
         ...
 
 
+def load_tokenizer(resolved: ResolvedModel) -> Any:
+    """Return the model's tokenizer. Raises UserError where it cannot be loaded."""
+    files = resolved.files
+    try:
+        return AutoTokenizer.from_pretrained(files.location, revision=files.commit or "main")
+    except (OSError, ValueError) as error:
+        raise UserError(f"model: {resolved.settings.model} cannot be loaded: {error}") from error
+
+
+def load_generator(resolved: ResolvedModel, tokenizer: Any, *, naive: bool = False) -> Generator:
+    """Load the model into this process or, for an engine in an environment of its own, into a worker's."""
+    if resolved.threads_per_worker:
+        torch.set_num_threads(resolved.threads_per_worker)
+    if resolved.engine == "transformers":
+        from sum_assets.summarizer.transformers_engine import TransformersGenerator
+
+        return TransformersGenerator(resolved, tokenizer, naive=naive)
+    if resolved.engine == "ctranslate2":
+        from sum_assets.summarizer.ctranslate2_engine import CTranslate2Generator
+
+        return CTranslate2Generator(resolved, tokenizer)
+    from sum_assets.summarizer.worker_engine import WorkerGenerator
+
+    return WorkerGenerator(resolved, tokenizer)
+
+
 class TokenEngine:
     """Serves one model on one device; see `sum_assets.summarizer.Summarizer`.
 
@@ -34,17 +61,13 @@ class TokenEngine:
     """
 
     def __init__(self, resolved: ResolvedModel, load: Callable[[Any], Generator]) -> None:
-        files = resolved.files
-        try:
-            self._tokenizer = AutoTokenizer.from_pretrained(files.location, revision=files.commit or "main")
-        except (OSError, ValueError) as error:
-            raise UserError(f"model: {resolved.settings.model} cannot be loaded: {error}") from error
+        self._tokenizer = load_tokenizer(resolved)
         chat = not resolved.encoder_decoder and bool(self._tokenizer.chat_template)
         self._encoder = PromptEncoder(
             self._tokenizer, resolved.settings.prompt, resolved.settings.max_input_tokens, chat=chat
         )
         self._generator = load(self._tokenizer)
-        self._stops = stop_tokens(files, self._tokenizer)
+        self._stops = stop_tokens(resolved.files, self._tokenizer)
 
     def summarize(self, abstracts: Iterable[Abstract], phases: Phases) -> Iterator[list[Summary | Rejection]]:
         """Generate longest first, so that the largest need of memory comes at once, not at the end."""

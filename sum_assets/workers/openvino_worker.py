@@ -47,8 +47,8 @@ def export(model: str, out: str, weights: str) -> None:
                 shutil.copy(file, out)
 
 
-def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], None]]:
-    """Return the device's name, a function that generates, and one for its memory, of which a CPU has none."""
+def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str, Any]]]:
+    """Return the device's name, a function that generates, and one that has nothing to tell."""
     import openvino
 
     if not Path(settings["model"], "config.json").is_file():
@@ -66,7 +66,7 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], None]]:
     if settings["threads"]:
         properties["INFERENCE_NUM_THREADS"] = settings["threads"]
     load_model = _load_encoder_decoder if settings["encoder_decoder"] else _load_causal
-    return core.get_property("CPU", "FULL_DEVICE_NAME"), load_model(settings, properties), lambda: None
+    return core.get_property("CPU", "FULL_DEVICE_NAME"), load_model(settings, properties), dict
 
 
 def _group_size(model: str) -> int:

@@ -2,7 +2,11 @@
 
 import json
 import os
+import resource
+import signal
 import sys
+import threading
+import time
 from importlib import import_module
 
 
@@ -10,8 +14,10 @@ def serve(engine: str) -> int:
     """Answer one line of settings, then one line of prompts after another, until the input ends.
 
     `load(settings)` of the engine's module returns the device's name, a function that yields what it finishes, and
-    one that tells the device's peak memory, if it knows. A ValueError's text is meant for the user.
+    one that tells how it is doing: `peak_device_bytes`, and what else it knows. A ValueError's text is meant for the
+    user. What the function raises ends the process, unless the module's `survives(error)` says otherwise.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which lets a batch be finished
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print goes to stderr
 
@@ -21,8 +27,14 @@ def serve(engine: str) -> int:
     first = sys.stdin.readline()
     if not first:
         return 0
+    settings = json.loads(first)
+    threading.Thread(target=_end_with, args=[settings["parent"]], daemon=True).start()
+    if settings["cores"]:
+        # Libraries bind their threads to the first cores they may use: those of all workers to the same ones.
+        os.sched_setaffinity(0, settings["cores"])
     try:
-        device_name, generate, peak = import_module(f"{engine}_worker").load(json.loads(first))
+        module = import_module(f"{engine}_worker")
+        device_name, generate, state = module.load(settings)
     except Exception as error:
         text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         answer(error=" ".join(text.split())[:1000])
@@ -33,10 +45,26 @@ def serve(engine: str) -> int:
             for done in generate(json.loads(line)["prompts"]):
                 answer(done=done)
         except Exception as error:
-            answer(error=f"{type(error).__name__}: {error}")
-            return 1
-        answer(end={"peak_device_bytes": peak()})
+            said = f"{type(error).__name__}: {error}"
+            if not getattr(module, "survives", lambda _: False)(error):
+                answer(error=said)
+                return 1
+            answer(failed=said)
+            continue
+        answer(end=state() | {"peak_process_bytes": _peak_process_bytes()})
     return 0
+
+
+def _peak_process_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone, even in the middle of a batch: it would hold the device."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 if __name__ == "__main__":

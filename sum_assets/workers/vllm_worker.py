@@ -21,6 +21,8 @@ def _prepare(settings: dict[str, Any]) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[int(index or 0)] if visible else index or "0"
     elif settings["threads"]:
         os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
+        if settings["cores"]:  # it is bound to them already
+            os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     for unused in ("torchvision", "torchaudio", "torchcodec"):
         try:
             import_module(unused)
@@ -30,7 +32,7 @@ def _prepare(settings: dict[str, Any]) -> None:
             raise ValueError(f"{unused} does not load, and nothing needs it; uninstall it with pip.") from error
 
 
-def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], int | None]]:
+def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str, Any]]]:
     """Return the device's name, a function that generates, and one that tells the device's peak memory."""
     if not Path(settings["model"], "config.json").is_file():
         raise ValueError(f"there is no model in {settings['model']}; name a folder with config.json and weights.")
@@ -83,7 +85,7 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], int | No
             if done:
                 yield done
 
-    def peak() -> int | None:
-        return int(torch.cuda.max_memory_allocated()) if kind == "cuda" else None
+    def state() -> dict[str, Any]:
+        return {"peak_device_bytes": int(torch.cuda.max_memory_allocated())} if kind == "cuda" else {}
 
-    return current_platform.get_device_name(), generate, peak
+    return current_platform.get_device_name(), generate, state

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from sum_assets.errors import UserError
 from sum_assets.home import models_dir
 from sum_assets.instance import failure_message, materialize, register_ranges
 from sum_assets.partitions import IdRange
+from sum_assets.summarizer import GpuSettings, device_lease
 from sum_assets.summarizer.transformers_engine import TransformersGenerator
 from sum_assets_tests.tiny_models import COPIED, sentence
 
@@ -113,6 +115,28 @@ def test_a_range_goes_from_source_to_published(
     assert len(found["examples"].records if hasattr(found["examples"], "records") else found["examples"]) == 3
     assert metadata(instance, "abstracts", FIRST)["characters_p50"] > 0
     assert metadata(instance, "summary_table", FIRST)["fingerprint"] == found["fingerprint"]
+
+
+def test_a_run_waits_for_its_device_and_says_what_each_worker_did(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = ExitStack()
+    other.enter_context(device_lease.device_lease(GpuSettings(device="cpu"), print))
+    # It ends as soon as somebody waits for it.
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: other.close())
+    monkeypatch.setattr(device_lease, "time", clock)
+    config["resources"]["gpu"]["config"]["workers_per_device"] = 2
+    result = materialize(instance, FIRST.key, None, config)
+    assert result.success
+    logged = " ".join(entry.user_message for entry in instance.all_logs(result.run_id))
+    assert "waiting for cpu, in use by process" in logged
+    assert published(corpus) == {i: copied(i) for i in range(1, 11)}
+    found = metadata(instance, "summaries", FIRST)
+    assert [worker.data["worker"] for worker in found["workers"]] == ["worker 1 on cpu", "worker 2 on cpu"]
+    assert sum(worker.data["rows"] for worker in found["workers"]) == 10
+    assert 0 < found["workers_busy"] <= 1
+    assert found["workers_set_aside"] == 0
+    assert "worker 1 on cpu" in found["report"]
 
 
 def test_a_range_run_has_metadata_for_each_partition(

@@ -22,7 +22,7 @@ def test_a_grid_is_every_combination_but_the_excluded(tmp_path: Path) -> None:
         "grid:\n"
         "  axes: {precision: [float32, bfloat16], batch_size: [1, 8]}\n"
         "  exclude: [{precision: float32, batch_size: 8}]\n"
-        "  include: [{quantization: int8, threads: 1}]\n"
+        "  include: [{quantization: int8, threads_per_worker: 1}]\n"
     )
     assert list(read_sweep(path).all_presets()) == [
         BASELINE,

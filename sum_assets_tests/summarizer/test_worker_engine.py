@@ -1,6 +1,5 @@
 """Engines in environments of their own: what a user is told, and how a worker is spoken to."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,41 +20,6 @@ from sum_assets.summarizer.environments import LIBRARIES, install, python_of
 from sum_assets.summarizer.isolate import summarize_each
 from sum_assets_tests.summarizer.test_transformers_engine import SENTENCES, copier_settings
 from sum_assets_tests.tiny_models import sentence
-
-#: A worker that writes each prompt's ids but for the first and last; what it meets decides how it ends.
-_ECHO = """
-import json, os, signal, sys, time
-settings = json.loads(sys.stdin.readline())
-if settings["batch_size"] == 7:
-    print(json.dumps({"error": "seven is no batch size; set eight."}))
-    sys.exit(1)
-print(json.dumps({"ready": {"device_name": "abacus"}}), flush=True)
-for line in sys.stdin:
-    for index, ids in reversed(list(enumerate(json.loads(line)["prompts"]))):
-        if settings["batch_size"] == 3 and len(ids) == 11:
-            time.sleep(60)
-        if settings["batch_size"] == 2 and len(ids) == 11:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if settings["batch_size"] == 9:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if settings["batch_size"] == 5:
-            print(json.dumps({"error": "ValueError: five"}), flush=True)
-            sys.exit(1)
-        print(json.dumps({"done": [[index, [*ids[1:-1], settings["stops"][0]]]]}), flush=True)
-    print(json.dumps({"end": {"peak_device_bytes": 64}}), flush=True)
-"""
-
-
-@pytest.fixture
-def echo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The engine openvino, with a worker that is quick and does not mind the model."""
-    script = tmp_path / "echo.py"
-    script.write_text(_ECHO)
-    for module in ("worker_engine", "resolve"):
-        monkeypatch.setattr(f"sum_assets.summarizer.{module}.python_of", lambda _: Path(sys.executable))
-    monkeypatch.setattr("sum_assets.summarizer.worker_engine.exported", lambda resolved: resolved.files.location)
-    monkeypatch.setattr("sum_assets.summarizer.worker_engine.program", lambda _: script)
-    monkeypatch.setattr("sum_assets.summarizer.resolve.versions_of", lambda _: {"openvino-genai": "1"})
 
 
 def results(t5: Path, batch_size: int) -> list[list[object]]:
@@ -92,8 +56,8 @@ def test_a_worker_that_fails_is_heard(t5: Path, batch_size: int, error: type[Exc
 @pytest.mark.parametrize(
     ("batch_size", "detail"),
     [
-        (2, "RuntimeError: the worker of engine openvino ended with SIGKILL; its last words are above"),
-        (3, "RuntimeError: the worker of engine openvino gave no answer for 1 s"),
+        (2, "WorkerError: the worker of engine openvino ended with SIGKILL; its last words are above"),
+        (3, "WorkerError: the worker of engine openvino gave no answer for 1 s"),
     ],
 )
 def test_a_row_that_kills_or_hangs_the_worker_is_rejected_alone(

@@ -1,0 +1,41 @@
+"""A worker process that is quick and does not mind the model."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+#: A worker that writes each prompt's ids but for the first and last; what it meets decides how it ends.
+_ECHO = """
+import json, os, signal, sys, time
+settings = json.loads(sys.stdin.readline())
+if settings["batch_size"] == 7:
+    print(json.dumps({"error": "seven is no batch size; set eight."}))
+    sys.exit(1)
+print(json.dumps({"ready": {"device_name": "abacus"}}), flush=True)
+for line in sys.stdin:
+    for index, ids in reversed(list(enumerate(json.loads(line)["prompts"]))):
+        if settings["batch_size"] == 3 and len(ids) == 11:
+            time.sleep(60)
+        if settings["batch_size"] == 2 and len(ids) == 11:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if settings["batch_size"] == 9:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if settings["batch_size"] == 5:
+            print(json.dumps({"error": "ValueError: five"}), flush=True)
+            sys.exit(1)
+        print(json.dumps({"done": [[index, [*ids[1:-1], settings["stops"][0]]]]}), flush=True)
+    print(json.dumps({"end": {"peak_device_bytes": 64}}), flush=True)
+"""
+
+
+@pytest.fixture
+def echo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The engine openvino, with a worker that is quick and does not mind the model."""
+    script = tmp_path / "echo.py"
+    script.write_text(_ECHO)
+    for module in ("worker_engine", "resolve"):
+        monkeypatch.setattr(f"sum_assets.summarizer.{module}.python_of", lambda _: Path(sys.executable))
+    monkeypatch.setattr("sum_assets.summarizer.worker_engine.exported", lambda resolved: resolved.files.location)
+    monkeypatch.setattr("sum_assets.summarizer.worker_engine.program", lambda _: script)
+    monkeypatch.setattr("sum_assets.summarizer.resolve.versions_of", lambda _: {"openvino-genai": "1"})

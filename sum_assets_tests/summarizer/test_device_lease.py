@@ -1,0 +1,112 @@
+"""No two runs on one device, and none that waits for a dead one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sum_assets.errors import UserError
+from sum_assets.summarizer import GpuSettings, device_lease, devices
+from sum_assets.summarizer.device_lease import FOLDER_VARIABLE, SLOTS_VARIABLE, slots
+from sum_assets.summarizer.device_lease import device_lease as lease
+from sum_assets.summarizer.devices import Device
+
+A100 = [Device("cuda", n, "A100", (8, 0), True, 80 * 10**9, f"GPU-{n}") for n in range(3)]
+OTHER = Device("cuda", 3, "K80", (3, 7), False, 12 * 10**9, "GPU-3")
+#: Holds what it is told to, says so, and then holds it until it is killed.
+_HOLD = """
+import sys, time
+from sum_assets.summarizer import GpuSettings
+from sum_assets.summarizer.device_lease import device_lease
+with device_lease(GpuSettings(device=sys.argv[1]), lambda said: print(said, flush=True)) as gpu:
+    print("held", gpu.device, flush=True)
+    time.sleep(600)
+"""
+
+
+class StillWaitingError(Exception):
+    """Raised in the place of waiting on."""
+
+
+def stop(said: str) -> None:
+    raise StillWaitingError(said)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "leases"))
+    monkeypatch.setattr(device_lease, "_LOOK_EVERY", 0.05)
+    return tmp_path / "leases"
+
+
+@pytest.fixture
+def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three of a kind and an older one; `find_device` is the only one who asks the driver."""
+    there = {f"cuda:{d.index}": d for d in [*A100, OTHER]} | {"cuda": A100[0], "auto": A100[0]}
+    monkeypatch.setattr(devices, "find_device", there.__getitem__)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+
+
+@pytest.mark.usefixtures("four_gpus")
+def test_auto_takes_the_next_free_device_of_the_first_ones_kind() -> None:
+    auto = GpuSettings()
+    with lease(auto, stop) as first, lease(auto, stop) as second:
+        assert (first.device, second.device) == ("cuda:0", "cuda:1")
+        with lease(GpuSettings(device="cuda"), stop) as third:
+            assert third.device == "cuda:2"
+            with pytest.raises(StillWaitingError, match=r"waiting for cuda:0 or cuda:1 or cuda:2, in use by process"):
+                lease(auto, stop).__enter__()
+        with pytest.raises(StillWaitingError, match=r"waiting for cuda:1, in use by process \d+ of "):
+            lease(GpuSettings(device="cuda:1"), stop).__enter__()
+        with lease(GpuSettings(device="cuda:3"), stop) as named:
+            assert named.device == "cuda:3"
+    with lease(auto, stop) as again:
+        assert again.device == "cuda:0"
+
+
+@pytest.mark.usefixtures("four_gpus")
+def test_several_devices_are_held_together_and_slots_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    with lease(GpuSettings(devices=["cuda:2", "cuda:0"]), stop) as both:
+        assert both.devices == ["cuda:2", "cuda:0"]
+        with lease(GpuSettings(), stop) as rest:
+            assert rest.device == "cuda:1"
+            monkeypatch.setenv(SLOTS_VARIABLE, "2")
+            with lease(GpuSettings(), stop) as shared:
+                assert shared.device == "cuda:0", "each device has a slot more; those of the first come first"
+    monkeypatch.setenv(SLOTS_VARIABLE, "none")
+    with pytest.raises(UserError, match="SUM_ASSETS_DEVICE_SLOTS is a number of runs"):
+        slots()
+
+
+def test_what_needs_no_device_or_has_none_waits_for_nobody() -> None:
+    with lease(GpuSettings(device="cpu"), stop):
+        for gpu in (GpuSettings(engine="lead"), GpuSettings(device="cuda:99")):
+            with lease(gpu, stop) as same:
+                assert same == gpu
+
+
+def test_the_device_of_a_process_that_was_killed_is_free_at_once() -> None:
+    def start() -> "subprocess.Popen[str]":
+        return subprocess.Popen([sys.executable, "-c", _HOLD, "cpu"], stdout=subprocess.PIPE, text=True)
+
+    first = start()
+    assert first.stdout
+    assert first.stdout.readline() == "held cpu\n"
+    second = start()
+    assert second.stdout
+    assert second.stdout.readline().startswith(f"waiting for cpu, in use by process {first.pid} of ")
+    first.kill()
+    assert second.stdout.readline() == "held cpu\n"
+    second.kill()
+    for process in (first, second):
+        process.wait()
+        assert process.stdout
+        process.stdout.close()
+
+
+def test_a_lock_that_cannot_be_opened_is_named(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "cpu.0").mkdir()
+    with pytest.raises(UserError, match=r"cannot be opened: Is a directory. Set SUM_ASSETS_LEASES to a folder"):
+        lease(GpuSettings(device="cpu"), stop).__enter__()
