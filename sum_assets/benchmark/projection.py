@@ -1,8 +1,9 @@
 """Projects what a corpus takes from what a sample took: seconds by phase, days with their interval, disk."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,14 +175,14 @@ def _fit_batches(replicates: Sequence[CellResult], padded_to: int | None) -> tup
     The misfit is the relative standard deviation of a batch from the fit, its mean over the replicates taken: what
     its content, not the noise, makes of it.
 
-    An engine that fills its batches itself is at many inputs at once: what it finishes says when, not how long it
-    took. Its replicates are one batch each, and a single batch, which can be compared with nothing, is taken to go
-    by tokens, read and written.
+    What an engine that fills its batches itself finishes, or several workers, says when, not how long it took: such a
+    replicate is one batch; and a single batch, which can be compared with nothing, is taken to go by tokens, read and
+    written.
     """
     costs, seconds = [], []
     for replicate in replicates:
         recorded = np.array(replicate.batches, dtype=float)
-        if replicate.resolved.get("engine") in LIBRARIES:
+        if _overlapping(replicate.resolved):
             recorded = recorded.sum(axis=0, keepdims=True)
         rows, tokens, squares, spent = recorded.T
         costs.append(_cost(rows, rows * padded_to, rows * padded_to**2) if padded_to else _cost(rows, tokens, squares))
@@ -201,3 +202,12 @@ def _fit_batches(replicates: Sequence[CellResult], padded_to: int | None) -> tup
     ratios = np.mean(seconds, axis=0) / (costs[0] @ parts)
     freedom = max(batches - np.count_nonzero(parts), 1)
     return parts, float(np.sqrt(((ratios - 1) ** 2).sum() / freedom)), batches
+
+
+def _overlapping(settings: Mapping[str, Any]) -> bool:
+    """Return whether several batches are in work at once."""
+    return (
+        settings.get("engine") in LIBRARIES
+        or settings.get("workers_per_device", 1) > 1
+        or len(settings.get("devices", [])) > 1
+    )

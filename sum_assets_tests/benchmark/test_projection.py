@@ -1,5 +1,7 @@
 """Projections from known costs: right in the middle, and in their interval as often as they promise."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -93,7 +95,8 @@ def test_the_interval_holds_new_runs_as_often_as_it_says(replicates: int) -> Non
     assert held / 200 >= 0.93
 
 
-def test_an_engine_whose_batches_overlap_is_taken_as_a_whole() -> None:
+@pytest.mark.parametrize("settings", [{"engine": "openvino"}, {"workers_per_device": 2}, {"devices": ["a", "b"]}])
+def test_what_has_several_batches_in_work_is_taken_as_a_whole(settings: dict[str, Any]) -> None:
     """What it finishes in one step comes as rows of which the first took the step's time and the others none."""
     generator = np.random.default_rng(3)
     sample = lengths(generator, 64)
@@ -110,7 +113,7 @@ def test_an_engine_whose_batches_overlap_is_taken_as_a_whole() -> None:
                 phases=phases | {"generate": seconds},
                 batches=steps,
                 output_tokens=64 * 48,
-                resolved={"engine": "openvino"},
+                resolved=settings,
             )
         )
     found = project(
