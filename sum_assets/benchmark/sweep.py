@@ -74,8 +74,8 @@ class Sweep(BaseModel):
         for name, preset in presets.items():
             if preset.naive != (name == BASELINE):
                 raise ValueError("baseline, and it alone, is naive")
-            if preset.naive and (preset.devices or preset.workers_per_device > 1):
-                raise ValueError("baseline is one worker: name no devices and no workers_per_device")
+            if preset.naive and (preset.devices or preset.workers_per_device > 1 or preset.ray_address):
+                raise ValueError("baseline is one worker: name no devices, no workers_per_device and no Ray")
         reference = presets.get(REFERENCE)
         if reference and (reference.precision, reference.quantization) != ("float32", "none"):
             raise ValueError("reference is full precision: float32, without quantization")

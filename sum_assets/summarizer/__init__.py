@@ -107,6 +107,10 @@ def open_summarizer(resolved: "Resolved", *, naive: bool = False) -> Summarizer:
     if isinstance(resolved, ResolvedLead):
         return LeadEngine(resolved)
     assert isinstance(resolved, ResolvedModel)
+    if resolved.ray_address:
+        from sum_assets.summarizer.ray_cluster import open_ray_pool
+
+        return TokenEngine(resolved, lambda _: open_ray_pool(resolved))
     if len(resolved.places) > 1:
         from sum_assets.summarizer.pool import open_pool
 

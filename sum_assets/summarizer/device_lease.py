@@ -43,8 +43,8 @@ def device_lease(gpu: Settings, say: Callable[[str], object]) -> Iterator[Settin
     """Give the settings with each device named, and keep the devices from other runs until the end of the block.
 
     `auto` and `cuda` become the first free device like the first one. Where none is free, it waits, since what holds
-    it will end; `say` hears who that is. Nothing is held for the engine `lead`, nor for devices that are missing:
-    resolving the settings says so.
+    it will end; `say` hears who that is. Nothing is held for the engine `lead`, for a Ray cluster, which keeps
+    account itself, nor for devices that are missing: resolving the settings says so.
     """
     from sum_assets.summarizer.devices import devices_of  # imports torch
 

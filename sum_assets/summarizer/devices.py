@@ -81,7 +81,7 @@ def devices_of(gpu: GpuSettings) -> list[list[Device]]:
 
     `auto` and `cuda` mean any CUDA device like the first. Raises UnsupportedError for one that is missing.
     """
-    if gpu.engine == "lead":
+    if gpu.engine == "lead" or gpu.ray_address:  # Ray keeps account of its own
         return []
     if gpu.devices:
         return [[device] for device in find_devices(gpu.devices)]

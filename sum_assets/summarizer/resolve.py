@@ -78,6 +78,7 @@ class ResolvedModel(Resolved):
     devices: tuple[Device, ...]
     workers_per_device: int
     threads_per_worker: int | None
+    ray_address: str | None
 
     @property
     def places(self) -> list[Device]:
@@ -125,6 +126,8 @@ class ResolvedModel(Resolved):
             "threads_per_worker": self.threads_per_worker,
             **super().all_settings(),
         }
+        if self.ray_address:
+            return found | {"ray_address": self.ray_address, "device": self.device.kind}
         if len(self.devices) > 1:
             del found["device"]
             found["devices"] = [device.torch_name for device in self.devices]
@@ -134,10 +137,10 @@ class ResolvedModel(Resolved):
 def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> Resolved:
     """Make every choice; see `sum_assets.summarizer.resolve_settings`."""
     if gpu.engine == "lead":
-        if gpu.devices or gpu.workers_per_device > 1:
-            raise UnsupportedError("engine lead has no model to share out. Leave out devices and workers_per_device.")
+        if gpu.devices or gpu.workers_per_device > 1 or gpu.ray_address:
+            raise UnsupportedError("engine lead has no model to share out. Leave out devices, workers and Ray.")
         return ResolvedLead(device=find_device("cpu"), batch_size=gpu.batch_size)
-    devices = find_devices(gpu.devices) if gpu.devices else (find_device(gpu.device),)
+    devices = _devices(gpu)
     device = devices[0]
     quantization = gpu.quantization
     for each in devices:
@@ -195,7 +198,19 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> Resolved:
         devices=devices,
         workers_per_device=gpu.workers_per_device,
         threads_per_worker=gpu.threads_per_worker,
+        ray_address=gpu.ray_address,
     )
+
+
+def _devices(gpu: GpuSettings) -> tuple[Device, ...]:
+    """Return the devices of a run: those here that it names, or those of a cluster."""
+    if gpu.ray_address:
+        if importlib.util.find_spec("ray") is None:
+            raise UnsupportedError("ray_address: Ray is not installed. `pip install 'sum-assets[ray]'`.")
+        from sum_assets.summarizer.ray_cluster import cluster_devices
+
+        return cluster_devices(gpu.ray_address, gpu.device)
+    return find_devices(gpu.devices) if gpu.devices else (find_device(gpu.device),)
 
 
 def check_engine(gpu: GpuSettings, device: Device, settings: SummarizerSettings) -> None:

@@ -48,6 +48,11 @@ class GpuSettings(BaseModel):
         default=None,
         description="CPU threads of each worker. None leaves one worker torch's choice and shares that among several.",
     )
+    ray_address: str | None = Field(
+        default=None,
+        description="Ray cluster, `auto` or HOST:PORT, that places the workers: on all its GPUs, or on all its nodes "
+        "with device: cpu. Needs `pip install 'sum-assets[ray]'`.",
+    )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
         description="Type of weights and arithmetic. auto takes bfloat16 where the device computes in it, else "
@@ -94,6 +99,13 @@ class GpuSettings(BaseModel):
                     raise ValueError(f"devices are [all], or a list of cpu, cuda:N or mps, not {name!r}")
         if len(set(value)) < len(value):
             raise ValueError("devices names one twice; workers_per_device puts several workers on each")
+        return value
+
+    @field_validator("ray_address")
+    @classmethod
+    def _ray_chooses(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value and (info.data.get("devices") or info.data.get("device") not in ("auto", "cpu", "cuda")):
+            raise ValueError("Ray chooses the devices: name no devices, and device only as auto, cpu or cuda")
         return value
 
     @field_validator("batch_size", "batch_tokens", "workers_per_device", "threads_per_worker")

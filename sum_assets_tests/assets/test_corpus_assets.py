@@ -132,8 +132,8 @@ def test_a_run_waits_for_its_device_and_says_what_each_worker_did(
     assert "waiting for cpu, in use by process" in logged
     assert published(corpus) == {i: copied(i) for i in range(1, 11)}
     found = metadata(instance, "summaries", FIRST)
-    assert [worker.data["worker"] for worker in found["workers"]] == ["worker 1 on cpu", "worker 2 on cpu"]
-    assert sum(worker.data["rows"] for worker in found["workers"]) == 10
+    assert [worker.data["worker"] for worker in found["workers"].records] == ["worker 1 on cpu", "worker 2 on cpu"]
+    assert sum(worker.data["rows"] for worker in found["workers"].records) == 10
     assert 0 < found["workers_busy"] <= 1
     assert found["workers_set_aside"] == 0
     assert "worker 1 on cpu" in found["report"]

@@ -1,0 +1,100 @@
+"""What a Ray cluster has, and a pool of workers on it."""
+
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal
+
+import psutil
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from sum_assets.errors import UnsupportedError, UserError
+from sum_assets.summarizer import ray_worker
+from sum_assets.summarizer.devices import Device, find_device
+from sum_assets.summarizer.pool import Pool, Worker
+from sum_assets.summarizer.ray_worker import Parcel, RayWorker
+from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.share_out import Record
+
+
+def connect(address: str) -> None:
+    """Join a cluster, once in a process. Raises UserError where none answers."""
+    if ray.is_initialized():
+        return
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        host, _, port = address.rpartition(":")
+        if host:  # where nothing listens, Ray tries for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
+        ray.init(address=address, configure_logging=False)
+    except (OSError, RuntimeError, ValueError, RayError) as error:
+        raise UserError(
+            f"ray_address {address}: no Ray cluster answers there ({str(error).splitlines()[0]}). Start it with `ray "
+            "start`, this host included."
+        ) from error
+    finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, before)  # Ray takes it for itself
+
+
+def cluster_devices(address: str, wanted: str) -> tuple[Device, ...]:
+    """Return the GPUs of a cluster, or the CPU of each of its nodes where `wanted` is cpu or there are no GPUs.
+
+    Raises UnsupportedError where it has no GPU and `wanted` is cuda.
+    """
+    connect(address)
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    gpus = {node["NodeID"]: int(node["Resources"].get("GPU", 0)) for node in nodes}
+    kind: Literal["cpu", "cuda"] = "cuda" if wanted == "cuda" or (wanted == "auto" and any(gpus.values())) else "cpu"
+    counts = gpus if kind == "cuda" else {node["NodeID"]: 1 for node in nodes if node["Resources"].get("CPU")}
+    looks = [
+        ray.remote(_look)
+        .options(
+            num_cpus=0,
+            num_gpus=0.01 if kind == "cuda" else 0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
+        )
+        .remote(kind)
+        for node_id, count in counts.items()
+        for _ in range(count)
+    ]
+    if not looks:
+        raise UnsupportedError(f"ray_address {address}: the cluster has no GPU. Set device: cpu.")
+    try:
+        return tuple(ray.get(looks, timeout=ray_worker.PLACE_LIMIT))
+    except GetTimeoutError:
+        raise UserError(f"ray_address {address}: its GPUs are all in use. Wait, or end what uses them.") from None
+
+
+def _look(kind: str) -> Device:
+    """Return the device that Ray gave this task; where it is the CPU, with the host's memory."""
+    device = find_device(kind)
+    return replace(device, memory_bytes=psutil.virtual_memory().available) if kind == "cpu" else device
+
+
+def open_ray_pool(resolved: ResolvedModel) -> Pool:
+    """Have Ray place the workers: as many as there are devices, times `workers_per_device`."""
+    assert resolved.ray_address
+    connect(resolved.ray_address)
+    per_device, on_cpu = resolved.workers_per_device, resolved.device.kind == "cpu"
+    cpus = [int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU")]
+    threads = resolved.threads_per_worker or (max(1, min(cpus) // per_device) if on_cpu else None)
+    options: dict[str, Any] = {
+        "num_cpus": threads or 0,
+        "num_gpus": 0 if on_cpu else 1 / per_device,
+        "max_restarts": 0,
+        "scheduling_strategy": "SPREAD",
+    }
+    parcel = Parcel.pack(resolved)
+    one = replace(resolved, threads_per_worker=threads)
+
+    def start() -> Callable[[], Worker]:
+        return lambda: RayWorker(one, parcel, options)
+
+    numbers = range(1, len(resolved.places) + 1)
+    return Pool(resolved, {Record(f"worker {n} on Ray", f"{n}"): start() for n in numbers})
