@@ -14,7 +14,7 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from sum_assets.errors import UserError, WorkerError
 from sum_assets.summarizer import EngineState
-from sum_assets.summarizer.faults import first_line, is_device_lost
+from sum_assets.summarizer.faults import is_device_lost, named
 from sum_assets.summarizer.models import build_once, local_folder
 from sum_assets.summarizer.resolve import ResolvedModel
 from sum_assets.summarizer.token_engine import Generator, Output, load_generator, load_tokenizer
@@ -151,8 +151,8 @@ def _ours(error: RayError) -> Exception:
     """Return an actor's error as one of ours, in a line."""
     if isinstance(error, RayTaskError):
         cause = error.cause
-        return cause if isinstance(cause, UserError) else WorkerError(first_line(cause))
-    return WorkerError(f"a worker on the Ray cluster is gone: {first_line(error)}")
+        return cause if isinstance(cause, UserError) else WorkerError(named(cause))
+    return WorkerError(f"a worker on the Ray cluster is gone: {named(error)}")
 
 
 def _wanted(options: dict[str, Any]) -> str:
