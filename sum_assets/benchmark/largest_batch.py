@@ -102,12 +102,13 @@ def search(probe: Callable[[int], int | None], limit: int, most: int) -> Largest
     step = max(predicted // 8, 1)
     wanted = predicted
     while fails - fits > 1:
-        # From the prediction outwards by eighths of it, until what fits and what does not enclose the answer.
+        # From the prediction outwards by growing steps, until what fits and what does not enclose the answer.
         wanted = wanted if fits < wanted < fails else (fits + fails) // 2
         if probe(wanted) is None:
             fails, wanted = wanted, wanted - step
         else:
             fits, wanted = wanted, wanted + step
+        step *= 2
     return LargestBatch(fits, predicted, limit, fits < most)
 
 

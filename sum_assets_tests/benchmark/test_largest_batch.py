@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from psycopg import Connection
 
@@ -13,6 +13,7 @@ from sum_assets.errors import UserError
 from sum_assets.summarizer import SummarizerSettings
 
 
+@example(true=4, most=57, bend=1.0)
 @given(st.integers(1, 3000), st.integers(1, 4096), st.floats(0.5, 2))
 def test_the_answer_is_exact_even_where_the_line_is_wrong(true: int, most: int, bend: float) -> None:
     limit, tried = 10_000_000, []
