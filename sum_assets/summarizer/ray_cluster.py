@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sum_assets.errors import UnsupportedError, UserError
+from sum_assets.errors import UnsupportedError, UserError, first_line
 from sum_assets.summarizer import ray_worker
 from sum_assets.summarizer.devices import Device, find_device
 from sum_assets.summarizer.pool import Pool, Worker
@@ -34,7 +34,7 @@ def connect(address: str) -> None:
         ray.init(address=address, configure_logging=False)
     except (OSError, RuntimeError, ValueError, RayError) as error:
         raise UserError(
-            f"ray_address {address}: no Ray cluster answers there ({str(error).splitlines()[0]}). Start it with `ray "
+            f"ray_address {address}: no Ray cluster answers there ({first_line(error)}). Start it with `ray "
             "start`, this host included."
         ) from error
     finally:
