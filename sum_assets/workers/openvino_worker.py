@@ -49,6 +49,9 @@ def export(model: str, out: str, weights: str) -> None:
 
 def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str, Any]]]:
     """Return the device's name, a function that generates, and one that has nothing to tell."""
+    if settings["threads"] == 1:
+        # With one thread on a CPU with AMX it ends with SIGFPE: github.com/openvinotoolkit/openvino/issues/33300.
+        os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
     import openvino
 
     if not Path(settings["model"], "config.json").is_file():
