@@ -7,7 +7,7 @@ decoded all together, and ended rows are dropped; on a CPU, weights are packed. 
 model's own rules for generation (`custom_generate` in its documentation), which hold here too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, cast
@@ -29,8 +29,11 @@ _PIECE = {"cpu": 1}
 _BLOCK_ROWS = {"cpu": 16}
 #: Queries that attend together on a CPU: what they need stays in its cache.
 _BLOCK = 128
-#: Rows are dropped when so many of those in the cache have ended: dropping copies those that go on.
-_DROP = 1 / 8
+#: Rows are dropped when so many of those in the cache have ended: dropping copies those that go on. Where steps are
+#: recorded, it costs a recording too.
+_DROP, _DROP_RECORDED = 1 / 8, 1 / 2
+#: Takes a step that works on the same tensors each time, and returns what repeats it; the step itself is not taken.
+Record = Callable[[Callable[[], None]], Callable[[], None]]
 
 
 def _attend(
@@ -150,6 +153,8 @@ class _Place:
     #: CPU copies what does not lie in one piece.
     whole: bool
     reading: tuple[int, slice] | None = None
+    #: The column as a tensor of one, on the device: where steps are recorded, a number would be recorded with them.
+    column: torch.Tensor | None = None
 
 
 class _Layer(CacheLayerMixin):
@@ -189,19 +194,23 @@ class _Layer(CacheLayerMixin):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         keys, values = self.parts[i]
         block = self._place.blocks[i]
+        if self._place.column is not None:
+            keys[rows].index_copy_(2, self._place.column, key_states)
+            values[rows].index_copy_(2, self._place.column, value_states)
+            return keys[rows], values[rows]
         stop = block.start + key_states.shape[2]
         keys[rows, :, block.start : stop] = key_states
         values[rows, :, block.start : stop] = value_states
         seen = block.columns if whole else stop
         return keys[rows, :, :seen], values[rows, :, :seen]
 
-    def get_seq_length(self) -> int:
-        """Return the columns before the next; models ask for it where there is one block."""
-        return self._place.blocks[0].start
+    def get_seq_length(self) -> Any:
+        """Return the columns before the next; models ask for it where there is one block, and take a tensor too."""
+        return self._place.blocks[0].start if self._place.column is None else self._place.column[0]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Return columns and offset of a mask."""
-        return self.get_seq_length() + query_length, 0
+        return self._place.blocks[0].start + query_length, 0
 
     def get_max_length(self) -> int:
         """Return the columns there are."""
@@ -213,18 +222,31 @@ class _Started:
 
     logits: torch.Tensor
 
-    def __init__(self, model: Any, blocks: list[_Block]) -> None:
-        self._model = model
-        self._place = _Place(blocks, whole=model.device.type == "cpu")
+    def __init__(self, model: Any, blocks: list[_Block], record: Record | None) -> None:
+        self._model, self._record = model, record
+        self._place = _Place(blocks, whole=model.device.type == "cpu" or record is not None)
         new_layer: Any = partial(_Layer, self._place)
         self._own: Any = Cache(layer_class_to_replicate=new_layer)
+        self._tokens: torch.Tensor | None = None
+        self._repeat: Callable[[], None] | None = None
 
     def step(self, tokens: torch.Tensor) -> None:
-        """Take one token per row."""
+        """Take one token per row. The first step of so many rows is never recorded: in it, libraries get ready."""
+        if self._record is None or self._tokens is None:
+            self._tokens = tokens
+            self._advance()
+        else:
+            self._tokens.copy_(tokens)
+            self._repeat = self._repeat or self._record(self._advance)
+            self._repeat()
+
+    def _advance(self) -> None:
+        """Take `_tokens`, changing tensors in place alone where steps are recorded."""
         raise NotImplementedError
 
     def keep(self, rows: list[int]) -> None:
         """Go on with these rows alone."""
+        self._tokens = self._repeat = None
         first, blocks, kept = 0, self._place.blocks, []
         for i, block in enumerate(blocks):
             mine = [row - first for row in rows if first <= row < first + block.rows]
@@ -232,7 +254,8 @@ class _Started:
             kept += [i] if mine else []
             for layer in self._own.layers:
                 for states in layer.parts[i]:
-                    states[: len(mine), :, : block.start] = states[mine, :, : block.start]
+                    written = block.start if self._place.column is None else block.columns
+                    states[: len(mine), :, :written] = states[mine, :, :written]
         self._place.blocks = [blocks[i] for i in kept]
         for layer in self._own.layers:
             layer.parts = [layer.parts[i] for i in kept]
@@ -241,11 +264,13 @@ class _Started:
 class _Causal(_Started):
     """Prompt and what is written stand in one cache, with a gap after prompts shorter than the longest of a block."""
 
-    def __init__(self, model: Any, prompts: Sequence[list[int]], room: int, piece_tokens: int) -> None:
+    def __init__(
+        self, model: Any, prompts: Sequence[list[int]], room: int, piece_tokens: int, record: Record | None
+    ) -> None:
         n, lengths = len(prompts), [len(prompt) for prompt in prompts]
-        size = _BLOCK_ROWS.get(model.device.type, n)
+        size = n if record else _BLOCK_ROWS.get(model.device.type, n)
         blocks = [_Block(len(part), max(part) + room) for part in (lengths[i : i + size] for i in range(0, n, size))]
-        super().__init__(model, blocks)
+        super().__init__(model, blocks, record)
         shared = _shared(prompts) if n > 1 else 0
         if shared:
             self._place.reading = 0, slice(0, 1)
@@ -271,6 +296,7 @@ class _Causal(_Started):
         columns = max(block.columns for block in blocks)
         self._mask = _scores(torch.arange(columns, device=model.device) < self._positions, model.dtype)
         self._next = torch.tensor([block.start for block in blocks for _ in range(block.rows)], device=model.device)
+        self._place.column = self._next[:1] if record else None
 
     def _read(self, prompts: Sequence[list[int]]) -> torch.Tensor:
         """Write prompts into the cache, which pads them at the end; return the state after each one's last token."""
@@ -289,45 +315,60 @@ class _Causal(_Started):
         ).last_hidden_state
         return states
 
-    def step(self, tokens: torch.Tensor) -> None:
-        self._mask[torch.arange(len(tokens), device=tokens.device), :, :, self._next] = 0
+    def _advance(self) -> None:
+        assert self._tokens is not None
+        self._mask[:, 0, 0].scatter_(1, self._next[:, None], 0)
         blocks = self._place.blocks
         seen = max(block.columns for block in blocks) if self._place.whole else blocks[0].start + 1
-        states = self._states(tokens[:, None], self._positions, self._mask[..., :seen])
+        states = self._states(self._tokens[:, None], self._positions, self._mask[..., :seen])
         self.logits = self._model.lm_head(states[:, -1])
         for block in blocks:
             block.start += 1
-        self._positions, self._next = self._positions + 1, self._next + 1
+        self._positions.add_(1)
+        self._next.add_(1)
 
     def keep(self, rows: list[int]) -> None:
         super().keep(rows)
         self._positions, self._mask, self._next = self._positions[rows], self._mask[rows], self._next[rows]
+        self._place.column = self._next[:1] if self._record else None
 
 
 class _Seq2Seq(_Started):
     """The input is encoded; the decoder starts with a token of its own."""
 
-    def __init__(self, model: Any, hidden: torch.Tensor, mask: torch.Tensor | None, start: torch.Tensor, room: int):
-        super().__init__(model, [_Block(len(hidden), 1 + room)])
+    def __init__(
+        self,
+        model: Any,
+        hidden: torch.Tensor,
+        mask: torch.Tensor | None,
+        start: torch.Tensor,
+        room: int,
+        record: Record | None,
+    ) -> None:
+        super().__init__(model, [_Block(len(hidden), 1 + room)], record)
         self._hidden, self._mask = hidden, mask
         unwritten = torch.zeros(1, 1 + room, dtype=torch.bool, device=model.device)
         self._own_mask = _scores(unwritten, model.dtype) if self._place.whole else None
         self._cache: Any = EncoderDecoderCache(self._own, DynamicCache())
+        self._next = torch.zeros(1, dtype=torch.long, device=model.device)
+        self._place.column = self._next if record else None
         self.step(start)
 
-    def step(self, tokens: torch.Tensor) -> None:
+    def _advance(self) -> None:
+        assert self._tokens is not None
         (block,) = self._place.blocks
         if self._own_mask is not None:
-            self._own_mask[..., block.start] = 0
+            self._own_mask.index_fill_(3, self._next, 0)
         self.logits = self._model(
             encoder_outputs=BaseModelOutput(last_hidden_state=self._hidden),
             attention_mask=self._mask,
-            decoder_input_ids=tokens[:, None],
+            decoder_input_ids=self._tokens[:, None],
             decoder_attention_mask=self._own_mask,
             past_key_values=self._cache,
             use_cache=True,
         ).logits[:, -1]
         block.start += 1
+        self._next.add_(1)
 
     def keep(self, rows: list[int]) -> None:
         super().keep(rows)
@@ -345,6 +386,23 @@ def can_decode(model: Any) -> bool:
     layers = getattr(config, "layer_types", None) or ["full_attention"]
     sees_all = set(layers) == {"full_attention"} or (window is not None and window >= longest)
     return config.model_type in FAMILIES and own.num_beams == 1 and sees_all
+
+
+def can_record(model: Any) -> bool:
+    """Return whether steps can be recorded: none of these rotations looks at how long the longest input is."""
+    rope = getattr(model.config, "rope_parameters", None) or {}
+    return can_decode(model) and rope.get("rope_type", "default") in ("default", "linear", "llama3", "yarn")
+
+
+def record_cuda_graph(step: Callable[[], None]) -> Callable[[], None]:
+    """Record a step as a CUDA graph, whose kernels are launched at once.
+
+    As torch's notes on CUDA advise (CUDA semantics, CUDA Graphs). It has not run on real hardware.
+    """
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
 
 
 class _PackedLinear(torch.nn.Module):
@@ -373,10 +431,10 @@ def _pack(model: Any) -> None:
 
 
 class Decoder:
-    """Decodes batches of one model, which it sets to its own attention."""
+    """Decodes batches of one model, which it sets to its own attention; with `record`, steps are recorded."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, model: Any, record: Record | None = None) -> None:
+        self._model, self._record = model, record
         self._piece_tokens = _PIECE.get(model.device.type, 16_384)
         self._stops = frozenset(torch.as_tensor(model.generation_config.eos_token_id).flatten().tolist())
         model.set_attn_implementation(ATTENTION)
@@ -396,9 +454,10 @@ class Decoder:
             started: _Started
             if seq2seq:
                 hidden = given["encoder_outputs"].last_hidden_state
-                started = _Seq2Seq(self._model, hidden, _visible(mask, self._model.dtype), input_ids[:, -1], room)
+                seen, start = _visible(mask, self._model.dtype), input_ids[:, -1].clone()
+                started = _Seq2Seq(self._model, hidden, seen, start, room, self._record)
             else:
-                started = _Causal(self._model, prompts, room, self._piece_tokens)
+                started = _Causal(self._model, prompts, room, self._piece_tokens, self._record)
             outputs.extend(self._write(started, input_ids, logits_processor, room))
             return input_ids
 
@@ -432,6 +491,7 @@ class Decoder:
         outputs: list[list[int]] = [[] for _ in range(len(sequences))]
         rows = list(range(len(sequences)))
         ended = [False] * len(rows)
+        drop = _DROP_RECORDED if self._record else _DROP
         for step in range(room):
             logits = started.logits
             if processors:
@@ -445,7 +505,7 @@ class Decoder:
                 break
             if processors:  # some of them know the rows that they began with
                 sequences = torch.cat([sequences, tokens[:, None]], dim=1)
-            elif sum(ended) >= _DROP * len(rows):
+            elif sum(ended) >= drop * len(rows):
                 going = [place for place in range(len(rows)) if not ended[place]]
                 started.keep(going)
                 tokens, rows, ended = tokens[going], [rows[place] for place in going], [False] * len(going)

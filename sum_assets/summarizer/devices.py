@@ -179,6 +179,14 @@ def check_quantization(wanted: Quantization, device: Device) -> Quantization:
     return wanted
 
 
+def check_cuda_graphs(device: Device, quantization: Quantization) -> None:
+    """Raise UnsupportedError where steps cannot be recorded: all but CUDA, and layers that ask the GPU for a number."""
+    if device.kind != "cuda" or torch.version.hip is not None:
+        raise UnsupportedError(f"cuda_graphs: {device.name} has none. Leave it out.")
+    if quantization == "int8":
+        raise UnsupportedError("cuda_graphs: int8 by bitsandbytes waits for the GPU in each layer. Set another.")
+
+
 def choose_attention(
     wanted: str, device: Device, precision: Precision, *, has_sdpa: bool, has_flash: bool
 ) -> Attention:

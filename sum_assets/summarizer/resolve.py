@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from sum_assets.errors import UnsupportedError, UserError
 from sum_assets.summarizer.devices import (
     Device,
+    check_cuda_graphs,
     check_quantization,
     choose_attention,
     choose_precision,
@@ -74,6 +75,7 @@ class ResolvedModel(Resolved):
     precision: Precision
     quantization: Quantization
     attention: Attention | None
+    cuda_graphs: bool
     batch_tokens: int | None
     devices: tuple[Device, ...]
     workers_per_device: int
@@ -126,6 +128,8 @@ class ResolvedModel(Resolved):
             "threads_per_worker": self.threads_per_worker,
             **super().all_settings(),
         }
+        if self.cuda_graphs:
+            found["cuda_graphs"] = True
         if self.ray_address:
             return found | {"ray_address": self.ray_address, "device": self.device.kind}
         if len(self.devices) > 1:
@@ -148,6 +152,8 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> Resolved:
             check_engine(gpu, each, settings)
         else:
             check_quantization(gpu.quantization, each)
+            if gpu.cuda_graphs:
+                check_cuda_graphs(each, gpu.quantization)
     files = find_model(settings.model, settings.revision)
     config = files.config
     auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
@@ -193,6 +199,7 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> Resolved:
         precision=precision,
         quantization=quantization,
         attention=attention,
+        cuda_graphs=gpu.cuda_graphs,
         batch_size=gpu.batch_size,
         batch_tokens=gpu.batch_tokens,
         devices=devices,
@@ -233,6 +240,8 @@ def check_engine(gpu: GpuSettings, device: Device, settings: SummarizerSettings)
         raise UnsupportedError(f"quantization {gpu.quantization}: engine {engine} has {' and '.join(known)}.")
     if gpu.attention != "auto":
         raise UnsupportedError(f"attention {gpu.attention}: engine {engine} has its own. Set auto.")
+    if gpu.cuda_graphs:
+        raise UnsupportedError(f"cuda_graphs: engine {engine} decides about them by itself. Leave it out.")
 
 
 def _ctranslate2_precision(gpu: GpuSettings, device: Device, precision: Precision) -> Precision:

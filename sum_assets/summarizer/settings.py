@@ -75,6 +75,11 @@ class GpuSettings(BaseModel):
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
         default="auto", description="Attention kernel. auto takes sdpa where the model has it, else eager."
     )
+    cuda_graphs: bool = Field(
+        default=False,
+        description="Record each step of decoding and repeat the record, for GPUs that compute a step faster than "
+        "Python launches it. CUDA, engine transformers.",
+    )
 
     @field_validator("device")
     @classmethod

@@ -10,7 +10,7 @@ from transformers.utils import logging as transformers_logging
 
 from sum_assets.errors import UserError
 from sum_assets.summarizer.batches import BatchGenerator
-from sum_assets.summarizer.decoding import Decoder, can_decode, padded
+from sum_assets.summarizer.decoding import Decoder, can_decode, can_record, padded, record_cuda_graph
 from sum_assets.summarizer.models import stop_tokens
 from sum_assets.summarizer.resolve import ResolvedModel
 from sum_assets.summarizer.settings import Quantization
@@ -45,7 +45,9 @@ class TransformersGenerator(BatchGenerator):
         self._model.eval()
         self._set_generation(tokenizer)
         fast = not naive and resolved.attention == "sdpa" and can_decode(self._model)
-        self._decoder = Decoder(self._model) if fast else None
+        if resolved.cuda_graphs and not (fast and can_record(self._model)):
+            raise UserError(f"cuda_graphs: {resolved.settings.model} is not decoded by our own loop. Leave it out.")
+        self._decoder = Decoder(self._model, record_cuda_graph if resolved.cuda_graphs else None) if fast else None
 
     def _load(self) -> Any:
         resolved = self._resolved

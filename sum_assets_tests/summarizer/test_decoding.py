@@ -1,15 +1,17 @@
 """Our decoding against that of transformers: the same ids, for every family that it takes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from sum_assets.summarizer.decoding import FAMILIES, Decoder, can_decode, padded
+from sum_assets.summarizer.decoding import FAMILIES, Decoder, can_decode, can_record, padded
 
 VOCABULARY, ROOM = 97, 16
 CAUSAL: dict[str, Any] = {
@@ -80,6 +82,55 @@ def test_every_family_writes_what_transformers_writes(family: str, monkeypatch: 
     assert len(outputs) > 8
 
 
+class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records a step as a CUDA graph does: operations on the same tensors, and no number that Python has."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: list[tuple[Any, Any, Any, Any]] = []
+        self.repeats = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.lift_fresh.default), func
+        output = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, output))
+        return output
+
+    def repeat(self) -> None:
+        self.repeats += 1
+        if self.repeats == 1:
+            return  # unlike a GPU, it took the step as it recorded it
+        for func, args, kwargs, output in self.calls:
+            again = func(*args, **kwargs)
+            for old, new in zip(tree_leaves(output), tree_leaves(again), strict=True):
+                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_recorded_steps_write_what_transformers_writes(family: str) -> None:
+    model = model_of(family)
+    assert can_record(model)
+    tapes: list[Tape] = []
+
+    def record(step: Callable[[], None]) -> Callable[[], None]:
+        tapes.append(Tape())
+        with tapes[-1]:
+            step()
+        return tapes[-1].repeat
+
+    plain, ours = model_of(family), Decoder(model, record)
+
+    @settings(max_examples=20, deadline=None)
+    @given(prompts_with_a_shared_head)
+    def same(prompts: list[list[int]]) -> None:
+        assert ours(prompts) == generated(plain, prompts)
+
+    same()
+    assert len(tapes) > 5
+    assert max(tape.repeats for tape in tapes) > 2
+
+
 @pytest.mark.parametrize("family", ["llama", "t5", "bart"])
 def test_the_rules_of_a_model_hold(family: str) -> None:
     rules = {"no_repeat_ngram_size": 2, "repetition_penalty": 1.5, "min_new_tokens": 5, "suppress_tokens": [50, 51]}
@@ -107,3 +158,6 @@ def test_a_model_that_sees_less_than_its_input_or_is_unknown_is_left_to_transfor
     beams = model_of("t5")
     beams.generation_config.num_beams = 4
     assert [can_decode(narrow), can_decode(beams), can_decode(model_of("gpt2"))] == [False, False, False]
+    dynamic = model_of("llama")
+    dynamic.config.rope_parameters["rope_type"] = "dynamic"
+    assert [can_decode(dynamic), can_record(dynamic), can_record(beams)] == [True, False, False]

@@ -8,6 +8,7 @@ from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer.devices import (
     Device,
     _is_built_for,
+    check_cuda_graphs,
     check_quantization,
     choose_attention,
     choose_precision,
@@ -63,6 +64,15 @@ def test_quantization_needs_a_kernel(device: Device, int8: bool, nf4: bool) -> N
         else:
             with pytest.raises(UnsupportedError, match=r"(bitsandbytes|torchao) needs compute capability"):
                 check_quantization(quantization, device)  # type: ignore[arg-type]
+
+
+def test_steps_are_recorded_on_cuda_alone_and_not_with_layers_that_wait_for_it() -> None:
+    for device in (K80, A100):
+        check_cuda_graphs(device, "nf4")
+    with pytest.raises(UnsupportedError, match=r"cuda_graphs: CPU has none\. Leave it out"):
+        check_cuda_graphs(NEW_CPU, "none")
+    with pytest.raises(UnsupportedError, match="cuda_graphs: int8 by bitsandbytes waits for the GPU in each layer"):
+        check_cuda_graphs(A100, "int8")
 
 
 @pytest.mark.parametrize(

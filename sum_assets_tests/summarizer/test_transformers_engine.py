@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from sum_assets.summarizer import (
     open_summarizer,
     resolve_settings,
 )
+from sum_assets.summarizer.resolve import ResolvedModel
 from sum_assets.summarizer.transformers_engine import TransformersGenerator
 from sum_assets_tests.tiny_models import COPIED, sentence
 
@@ -43,6 +45,13 @@ def texts_of(results: dict[int, Summary | Rejection]) -> dict[int, str]:
 def copier_settings(folder: Path, **changes: object) -> SummarizerSettings:
     values = {"model": str(folder), "prompt": "", "max_input_tokens": 32, "max_output_tokens": 16, **changes}
     return SummarizerSettings.model_validate(values)
+
+
+def test_what_transformers_decodes_is_not_recorded(t5: Path) -> None:
+    resolved = resolve_settings(GpuSettings(device="cpu"), copier_settings(t5, num_beams=2))
+    assert isinstance(resolved, ResolvedModel)
+    with pytest.raises(UserError, match=r"cuda_graphs: .*t5.* is not decoded by our own loop\. Leave it out"):
+        open_summarizer(replace(resolved, cuda_graphs=True))
 
 
 @pytest.fixture(params=["t5", "bart"])

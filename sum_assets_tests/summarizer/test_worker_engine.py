@@ -99,6 +99,10 @@ def test_an_environment_that_pip_cannot_make_leaves_nothing(monkeypatch: pytest.
     [
         ({"engine": "ctranslate2", "quantization": "nf4"}, "quantization nf4: engine ctranslate2 has none and int8"),
         ({"engine": "ctranslate2", "attention": "eager"}, "attention eager: engine ctranslate2 has its own"),
+        (
+            {"engine": "ctranslate2", "cuda_graphs": True},
+            "cuda_graphs: engine ctranslate2 decides about them by itself",
+        ),
         ({"engine": "ctranslate2", "precision": "bfloat16"}, "precision bfloat16, .*: ctranslate2 on .* has .*float32"),
     ],
 )
