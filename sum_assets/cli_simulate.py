@@ -1,6 +1,7 @@
 """The command that plays a full run over a fleet of devices."""
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,25 +54,32 @@ def _measured_rates(fleet: Fleet) -> dict[str, Rate]:
         schema.require_schema(connection)
         measured = measured_so_far(connection, *registered_sweep(connection))
         corpus = corpus_of(connection, 1).scaled(fleet.rows)
-        projected = {p.preset: p for p in report(connection, measured, corpus).presets if p.projection}
+        presets = {p.preset: p for p in report(connection, measured, corpus).presets}
+    projected = [name for name, preset in presets.items() if preset.projection]
     found = {}
     for name in fleet.presets:
-        if name not in projected:
+        preset = presets.get(name)
+        if preset is None:
             raise UserError(
                 f"Preset {name} was not measured in the registered sweep. Measured: {', '.join(projected) or 'none'}. "
                 "`sum-assets benchmark` measures; or give abstracts_per_second and its source."
             )
-        projection = projected[name].projection
-        assert projection
+        projection = preset.projection
+        if projection is None:
+            raise UserError(f"Preset {name} has no rate: {preset.outcome}. {preset.detail}")
+        if len(preset.settings["devices"]) > 1 or preset.settings["ray_address"]:
+            raise UserError(
+                f"Preset {name} was measured on several devices at once, and a fleet counts its devices one by one. "
+                "Name a preset of one device."
+            )
         load = projection.phases["load_model"]
-        half = projection.half_width
         found[name] = Rate(
             preset=name,
             abstracts_per_second=projection.rows / (projection.seconds - load),
             load_seconds=load / corpus.runs,
-            batch_size=projected[name].settings["batch_size"],
-            # The interval is one of 95 %, as two standard deviations to each side.
-            uncertainty=None if half is None else half / 2,
+            batch_size=preset.settings["batch_size"],
+            # The interval is one of 95 %, two standard deviations to each side of a logarithm.
+            uncertainty=math.log(projection.high / projection.low) / 4 if projection.low and projection.high else None,
         )
     return found
 
