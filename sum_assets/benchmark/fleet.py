@@ -103,6 +103,11 @@ class Fleet(_Part):
                 devices[name] = group.model_copy(update=known | {"preset": None})
         return self.model_copy(update={"devices": devices})
 
+    def with_count(self, kind: str, count: int) -> "Fleet":
+        """Return the fleet with so many devices of one kind."""
+        group = self.devices[kind].model_copy(update={"count": count})
+        return self.model_copy(update={"devices": self.devices | {kind: group}})
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:

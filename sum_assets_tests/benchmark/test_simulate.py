@@ -212,6 +212,34 @@ def test_the_command_prints_days_and_assumptions(run: Callable[..., tuple[int, s
     assert "FILE.png or FILE.svg" in run("simulate", path, "--plot", "x.gif")[2]
 
 
+def test_more_devices_are_compared(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    path = tmp_path / "fleet.yaml"
+    noise = "uncertainty: 0, run_noise: 0, batch_noise: 0"
+    path.write_text(
+        "rows: 40000\nrepetitions: 2\nruns: {backfill: 0, submit: 0, poll: 0, start: 0, finish: 0}\n"
+        f"devices:\n  tpu: {{count: 3, abstracts_per_second: 1, measured: here, {noise}}}\n"
+    )
+    # Four ranges of 10,000 s each: three devices take as long as two, and eight as four.
+    found = json.loads(run("simulate", path, "--devices", "8,1,2,3,4", "--json")[1])
+    assert [one["devices"] for one in found] == [1, 2, 3, 4, 8]
+    assert [one["days"]["median"] * 86400 for one in found] == pytest.approx([40000, 20000, 20000, 10000, 10000])
+    assert [one["perfect_days"] * 86400 for one in found] == pytest.approx([40000, 20000, 40000 / 3, 10000, 5000])
+    assert [one["idle"]["median"] for one in found] == pytest.approx([0, 0, 1 / 3, 0, 0.5])
+    code, out, err = run("simulate", path, "--devices", "1,8", "--plot", tmp_path / "scaling.png")
+    assert (code, (tmp_path / "scaling.png").read_bytes()[:4]) == (0, b"\x89PNG"), err
+    assert [line.split() for line in out.splitlines() if line.strip()[:1] in ("1", "8")] == [
+        ["1", "0.463", "0.463", "to", "0.463", "0.463", "0.0%", "0.463"],
+        ["8", "0.116", "0.116", "to", "0.116", "0.0579", "50.0%", "0.926"],
+    ]
+    assert "'1,x' are no numbers from 1 on" in run("simulate", path, "--devices", "1,x")[2]
+    path.write_text(path.read_text() + f"  cpu: {{count: 1, abstracts_per_second: 1, assumption: a guess, {noise}}}\n")
+    assert "name one kind of tpu, cpu, as in tpu=1,2,4" in run("simulate", path, "--devices", "1,2")[2]
+    found = json.loads(run("simulate", path, "--devices", "tpu=1,3", "--json")[1])
+    # With the other kind's one device they are two and four.
+    assert [one["days"]["median"] * 86400 for one in found] == pytest.approx([20000, 10000])
+    assert [one["perfect_days"] * 86400 for one in found] == pytest.approx([20000, 10000])
+
+
 #: Of the sweep below: seconds per abstract in the first and in the second replicate.
 _PACES = (0.2, 0.3)
 
