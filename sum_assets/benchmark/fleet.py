@@ -58,6 +58,8 @@ class Group(_Part):
             raise ValueError("give either preset or abstracts_per_second")
         if self.preset is None and (self.measured is None) == (self.assumption is None):
             raise ValueError("say where abstracts_per_second is from: either measured or assumption, in a sentence")
+        if self.preset and (self.measured or self.assumption):
+            raise ValueError("a preset's rate is from the database: leave out measured and assumption")
         return self
 
 
@@ -92,12 +94,19 @@ class Fleet(_Part):
         return [self.rows_per_range] * whole + ([rest] if rest else [])
 
     def with_rates(self, rates: dict[str, "Rate"]) -> "Fleet":
-        """Return the fleet with measured rates in the place of presets."""
+        """Return the fleet with measured rates in the place of presets; what the file says itself stays."""
         devices = dict(self.devices)
         for name, group in devices.items():
             if group.preset:
-                devices[name] = group.model_copy(update={"preset": None, **rates[group.preset].said()})
+                own = group.model_dump(exclude_unset=True, exclude_none=True)
+                known = {field: value for field, value in rates[group.preset].said().items() if field not in own}
+                devices[name] = group.model_copy(update=known | {"preset": None})
         return self.model_copy(update={"devices": devices})
+
+    def with_count(self, kind: str, count: int) -> "Fleet":
+        """Return the fleet with so many devices of one kind."""
+        group = self.devices[kind].model_copy(update={"count": count})
+        return self.model_copy(update={"devices": self.devices | {kind: group}})
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +120,7 @@ class Rate:
     uncertainty: float | None
 
     def said(self) -> dict[str, object]:
-        """Return the fields of a group; without a second measurement the file's uncertainty stays."""
+        """Return the fields of a group; without a second measurement nothing is known of the uncertainty."""
         fields = {name: getattr(self, name) for name in ("abstracts_per_second", "load_seconds", "batch_size")}
         known = {} if self.uncertainty is None else {"uncertainty": self.uncertainty}
         return fields | known | {"measured": f"preset {self.preset} of the registered sweep, for the corpus's lengths"}

@@ -110,6 +110,11 @@ def test_a_killed_sweep_ends_with_each_cell_once(
     assert "What differs" in (tmp_path / "report.html").read_text()
     assert "Say which: --format html" in run("report", "-o", "report.txt")[2]
     assert "slow is not measured. There is:" in run("report", "slow")[2]
+    (tmp_path / "fleet.yaml").write_text("devices: {here: {count: 1, preset: fast}}")
+    (played,) = json.loads(run("simulate", tmp_path / "fleet.yaml", "--json", "--rows", 10_000)[1])["groups"]
+    (row,) = json.loads(run("report", "fast", "--format", "json", "--rows", 10_000)[1])
+    generating = row["days"] * 86400 - row["seconds_by_phase"]["load_model"]
+    assert played["abstracts_per_second"] == pytest.approx(10_000 / generating)
     assert "The sweep has no preset slow" in run("largest-batch", "slow")[2]
 
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.request import urlopen
@@ -28,9 +29,9 @@ def _free_port() -> int:
 class Deployment:
     """The three processes, as a supervisor would run them: each started again when it ends."""
 
-    def __init__(self, arena: Arena) -> None:
-        self._log = (arena.folder / "deployment.log").open("ab")
-        home = arena.folder / "dagster"
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self._log = (folder / "deployment.log").open("ab")
+        home = folder / "dagster"
         home.mkdir(exist_ok=True)
         # Notices in seconds what it notices in minutes elsewhere.
         settings = yaml.safe_load(Path("dagster.yaml").read_text())
@@ -38,15 +39,16 @@ class Deployment:
         settings["run_queue"]["user_code_failure_retry_delay"] = 2
         settings["run_queue"]["dequeue_interval_seconds"] = 1
         (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
-        self.environment = os.environ | arena.environment | {"DAGSTER_HOME": str(home), "PYTHONPATH": os.getcwd()}
-        code, self.port = _free_port(), _free_port()
-        workspace = arena.folder / "workspace.yaml"
+        self.environment = os.environ | environment | {"DAGSTER_HOME": str(home), "PYTHONPATH": os.getcwd()}
+        code, port = _free_port(), _free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        workspace = folder / "workspace.yaml"
         server = {"host": "127.0.0.1", "port": code, "location_name": "sum_assets"}
         workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
         own = "sum_assets_tests.faults.slow_definitions"
         commands = {
             "code server": f"dagster api grpc -m {own} -p {code}",
-            "webserver": f"dagster_webserver -w {workspace} -p {self.port}",
+            "webserver": f"dagster_webserver -w {workspace} -p {port}",
             "daemon": f"sum_assets_tests.faults.quick_daemon run -w {workspace}",
         }
         self.commands = {name: [sys.executable, "-m", *command.split()] for name, command in commands.items()}
@@ -62,7 +64,7 @@ class Deployment:
 
     def answers(self) -> bool:
         """Whether the webserver does."""
-        with suppress(OSError), urlopen(f"http://127.0.0.1:{self.port}/server_info", timeout=5) as answer:
+        with suppress(OSError), urlopen(f"{self.url}/server_info", timeout=5) as answer:
             return bool(answer.status == 200)
         return False
 
@@ -77,13 +79,12 @@ class Deployment:
 
 def _kill(name: str) -> Case:
     def kill(arena: Arena, seed: int) -> Tally:
-        deployment = Deployment(arena)
+        deployment = Deployment(arena.folder, arena.environment)
         try:
             wait_until(deployment.answers, 90, "the webserver")
             path = arena.folder / "backfill.yaml"
             path.write_text(yaml.safe_dump(LEAD))
-            url = f"http://127.0.0.1:{deployment.port}"
-            command = [sys.executable, "-m", "sum_assets.cli", "backfill", "-c", str(path), "--url", url]
+            command = [sys.executable, "-m", "sum_assets.cli", "backfill", "-c", str(path), "--url", deployment.url]
             wait_until(
                 lambda: subprocess.run(command, env=deployment.environment, capture_output=True).returncode == 0,
                 90,

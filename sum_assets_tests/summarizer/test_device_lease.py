@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -96,8 +97,10 @@ def test_the_device_of_a_process_that_was_killed_is_free_at_once() -> None:
     second = start()
     assert second.stdout
     assert second.stdout.readline().startswith(f"waiting for cpu, in use by process {first.pid} of ")
+    killed = time.monotonic()
     first.kill()
     assert second.stdout.readline() == "held cpu\n"
+    assert time.monotonic() - killed < 10, "at its next look, once in a second"
     second.kill()
     for process in (first, second):
         process.wait()
