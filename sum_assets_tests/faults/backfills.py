@@ -19,7 +19,8 @@ from sum_assets_tests.faults.arena import BATCH, LEAD, Arena, Tally
 from sum_assets_tests.faults.cases import Case, case, check, wait_until
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return int(listening.getsockname()[1])
@@ -39,7 +40,7 @@ class Deployment:
         settings["run_queue"]["dequeue_interval_seconds"] = 1
         (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
         self.environment = os.environ | arena.environment | {"DAGSTER_HOME": str(home), "PYTHONPATH": os.getcwd()}
-        code, self.port = _free_port(), _free_port()
+        code, self.port = free_port(), free_port()
         workspace = arena.folder / "workspace.yaml"
         server = {"host": "127.0.0.1", "port": code, "location_name": "sum_assets"}
         workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
