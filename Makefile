@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test ui check prove-gate prove-projection prove-simulation bench-engines faults
+.PHONY: demo test ui check prove-gate prove-projection prove-simulation prove-deploy bench-engines faults
 
 demo: .venv/installed
 	$(BIN)/sum-assets demo
@@ -24,6 +24,15 @@ prove-projection: .venv/installed
 # Ten minutes: backfills simulated, then really run, one of them with a run killed.
 prove-simulation: .venv/installed
 	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/prove_simulation.py
+
+# Two minutes, installation apart: a backfill through deploy/ and Ray, a run of it terminated, a host of it lost.
+prove-deploy: .venv-deploy/installed
+	HF_HUB_OFFLINE=1 .venv-deploy/bin/python -m sum_assets_tests.prove_deploy
+
+.venv-deploy/installed: pyproject.toml constraints.txt deploy/constraints.txt
+	$(PYTHON) -m venv .venv-deploy
+	.venv-deploy/bin/python -m pip install --quiet -c constraints.txt -c deploy/constraints.txt -e '.[deploy]'
+	touch $@
 
 # Under an hour: other engines at their defaults and ours, one after the other; goes on where it was stopped.
 bench-engines: .venv/installed

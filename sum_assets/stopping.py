@@ -12,6 +12,8 @@ from types import FrameType
 from sum_assets.errors import UserError
 
 _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
+#: Who stops a tree of processes (Ray, systemd, Ctrl-C) signals the step, and Dagster, signalled too, signals it again.
+_ONE_WISH = 2.0
 
 
 def deadline(text: str, launched: datetime) -> datetime:
@@ -50,8 +52,9 @@ class Stop:
 
 @contextmanager
 def stop_between_batches(at: datetime | None) -> Iterator[Stop]:
-    """Take a first SIGINT or SIGTERM as a wish to stop after the batch in flight; a second is as it was before.
+    """Take a first SIGINT or SIGTERM as a wish to stop after the batch in flight; a later one is as it was before.
 
+    Later means by more than two seconds: what comes together is one wish.
     Where the block ends all the same without an error, the signal is passed on: who sent it expects the process
     to heed it.
     """
@@ -65,9 +68,15 @@ def stop_between_batches(at: datetime | None) -> Iterator[Stop]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
+    first = 0.0
+
     def heed(number: int, _: FrameType | None) -> None:
-        stop.signal = number
-        restore()
+        nonlocal first
+        if stop.signal is None:
+            stop.signal, first = number, time.monotonic()
+        elif time.monotonic() - first > _ONE_WISH:
+            restore()
+            signal.raise_signal(number)
 
     for number in before:
         signal.signal(number, heed)

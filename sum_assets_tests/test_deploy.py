@@ -1,6 +1,7 @@
 """What `deploy/` ships: that Dagster, systemd and a shell take it, and that its parts fit each other."""
 
 import configparser
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -20,9 +21,15 @@ UNITS = sorted(DEPLOY.glob("*.service"))
 def test_the_run_launcher_fits_below_our_dagster_yaml() -> None:
     base = project_file("dagster.yaml").read_text()
     assert "run_launcher" not in yaml.safe_load(base), "appended, it would replace one"
-    assert len(re.findall("max_concurrent_runs: .*", base)) == 1, "which the installer sets"
+    for setting in ("max_concurrent_runs: ", " start_timeout_seconds: "):
+        assert base.count(setting) == 1
+        assert setting in (DEPLOY / "install").read_text(), "it sets this one"
     config = yaml.safe_load(base + (DEPLOY / "run_launcher.yaml").read_text())
     assert set(config) <= set(dagster_instance_config_schema())
+    # Read, not imported: dagster-ray is not installed here.
+    launcher = importlib.util.find_spec(config["run_launcher"]["module"])
+    assert launcher
+    assert f"class {config['run_launcher']['class']}(" in Path(str(launcher.origin)).read_text()
 
 
 def test_the_workspace_is_the_code_server() -> None:

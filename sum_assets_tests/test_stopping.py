@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from sum_assets import stopping
 from sum_assets.errors import UserError
 from sum_assets.stopping import Stop, deadline, stop_between_batches
 
@@ -40,14 +41,17 @@ def test_a_deadline_passes() -> None:
     assert stop()
 
 
-def test_the_first_signal_waits_for_the_batch_and_the_second_does_not() -> None:
+def test_the_first_signal_waits_for_the_batch_and_a_later_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "_ONE_WISH", 0.3)
     heard: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
     try:
         with stop_between_batches(None) as stop:
             assert stop() is None
             signal.raise_signal(signal.SIGTERM)
-            assert (stop(), heard) == ("by SIGTERM", [])
+            signal.raise_signal(signal.SIGINT)
+            assert (stop(), heard) == ("by SIGTERM", []), "both are one wish"
+            time.sleep(0.35)
             signal.raise_signal(signal.SIGTERM)
             assert heard == [signal.SIGTERM]
         assert heard == [signal.SIGTERM] * 2, "it is passed on"

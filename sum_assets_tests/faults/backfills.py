@@ -20,7 +20,8 @@ from sum_assets_tests.faults.arena import BATCH, LEAD, Arena, Tally
 from sum_assets_tests.faults.cases import Case, case, check, wait_until
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return int(listening.getsockname()[1])
@@ -40,7 +41,7 @@ class Deployment:
         settings["run_queue"]["dequeue_interval_seconds"] = 1
         (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
         self.environment = os.environ | environment | {"DAGSTER_HOME": str(home), "PYTHONPATH": os.getcwd()}
-        code, port = _free_port(), _free_port()
+        code, port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{port}"
         workspace = folder / "workspace.yaml"
         server = {"host": "127.0.0.1", "port": code, "location_name": "sum_assets"}
