@@ -1,4 +1,4 @@
-"""`serve.py` of the product, slowed: it notes what it begins, and takes a moment for it, so that a kill hits it at work."""
+"""`serve.py` of the product, slowed: it notes each batch that it begins, and takes a moment for it, so as to be hit."""
 
 import os
 import sys

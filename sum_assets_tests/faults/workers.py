@@ -20,7 +20,7 @@ import psutil
 
 from sum_assets.summarizer import share_out
 from sum_assets_tests.faults import patches, slow_worker
-from sum_assets_tests.faults.arena import BATCH, NOTHING, Arena, Run, Tally
+from sum_assets_tests.faults.arena import BATCH, NOTHING, Arena, Patch, Run, Tally
 from sum_assets_tests.faults.cases import case, check, copier, wait_until
 
 WORKERS = 2
@@ -28,6 +28,10 @@ WORKERS = 2
 
 def _slow() -> None:
     patches.worker_engine.program = lambda _: Path(slow_worker.__file__)
+
+
+def _slow_and_impatient() -> None:
+    _slow()
     share_out.PATIENCE = 2.0
 
 
@@ -45,9 +49,9 @@ def _begun(arena: Arena) -> Path:
     return arena.folder / "begun"
 
 
-def _start_two(arena: Arena) -> Run:
+def _start_two(arena: Arena, patch: Patch = _slow) -> Run:
     os.environ[slow_worker.BEGUN] = str(_begun(arena))
-    return arena.start(config=copier(arena, workers_per_device=WORKERS), patch=_slow)
+    return arena.start(config=copier(arena, workers_per_device=WORKERS), patch=patch)
 
 
 def _finish_two(arena: Arena) -> None:
@@ -120,14 +124,17 @@ def _lives(process: psutil.Process) -> bool:
 
 @case("one of two workers stopped for good")
 def stop_one_worker(arena: Arena, seed: int) -> Tally:
-    """The other does its batch as well, and it is replaced, long before it is held to hang."""
-    run = _start_two(arena)
+    """The other does its batch as well, and it is replaced, long before it is held to hang.
+
+    Its replacement loads for longer than the patience here, so that the other may do its first batch as well.
+    """
+    run = _start_two(arena, _slow_and_impatient)
     _reach_the_middle(arena, run, seed)
     stopped = random.Random(seed).choice(_processes(run))
     stopped.suspend()
     assert run.wait(180) == 0, run.said[-3000:]
     assert not _lives(stopped)
-    return _tally(arena, BATCH)
+    return _tally(arena, 2 * BATCH)
 
 
 @contextmanager
@@ -171,7 +178,8 @@ def kill_the_run_on_ray(arena: Arena, seed: int) -> Tally:
     with _ray_nodes(arena) as (nodes, config):
         run = arena.start(config=config, patch=_slow_on_ray)
         _reach_the_middle(arena, run, seed)
-        assert len(actors := _actors(nodes)) == WORKERS
+        actors = _actors(nodes)
+        assert len(actors) == WORKERS
         os.kill(run.pid, signal.SIGKILL)
         run.wait()
         wait_until(lambda: not any(map(_lives, actors)), 15, "the end of the actors")

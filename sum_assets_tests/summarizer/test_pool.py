@@ -181,6 +181,7 @@ def test_what_hung_is_no_measure_of_how_long_to_wait(monkeypatch: pytest.MonkeyP
     began = time.monotonic()
     for row in range(2):
         batch = shared.take(good)
+        assert batch
         assert batch is batches[row]
         shared.deliver(good, batch, [(row, [7])])
         shared.end(good, batch)
