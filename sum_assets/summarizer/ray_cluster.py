@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import psutil
 import ray
-from ray.exceptions import RayError, TaskUnschedulableError, WorkerCrashedError
+from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sum_assets.errors import UnsupportedError, UserError, first_line
@@ -46,7 +46,7 @@ def connect(address: str) -> None:
 def cluster_devices(address: str, wanted: str) -> tuple[Device, ...]:
     """Return the GPUs of a cluster, or the CPU of each of its nodes where `wanted` is cpu or there are no GPUs.
 
-    Raises UnsupportedError where it has no GPU and `wanted` is cuda.
+    Raises UnsupportedError where it has no GPU and `wanted` is cuda, UserError where they do not answer.
     """
     connect(address)
     nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -73,7 +73,7 @@ def cluster_devices(address: str, wanted: str) -> tuple[Device, ...]:
         )
     found = []
     for look in looks:
-        with suppress(TaskUnschedulableError, WorkerCrashedError):  # its node is gone, and Ray did not know
+        with suppress(NodeDiedError, TaskUnschedulableError, WorkerCrashedError):  # Ray did not know that it is gone
             found.append(ray.get(look))
     if not found:
         raise UserError(f"ray_address {address}: its nodes with devices are gone. Start them again.")
