@@ -99,7 +99,8 @@ class Pool:
             try:
                 for finished in worker.generate([prompts[row] for row in rows]):
                     share_out.deliver(record, batch, [(rows[index], output) for index, output in finished])
-                share_out.end(record, batch)
+                for slow in share_out.end(record, batch):  # it may be the only one who can do another batch
+                    self._workers[slow].end()
             except UserError as error:  # it cannot be started again
                 share_out.give_up(record, batch, str(error))
             except Exception as error:

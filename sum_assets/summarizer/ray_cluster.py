@@ -4,12 +4,13 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal
 
 import psutil
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sum_assets.errors import UnsupportedError, UserError, first_line
@@ -45,7 +46,7 @@ def connect(address: str) -> None:
 def cluster_devices(address: str, wanted: str) -> tuple[Device, ...]:
     """Return the GPUs of a cluster, or the CPU of each of its nodes where `wanted` is cpu or there are no GPUs.
 
-    Raises UnsupportedError where it has no GPU and `wanted` is cuda.
+    Raises UnsupportedError where it has no GPU and `wanted` is cuda, UserError where they do not answer.
     """
     connect(address)
     nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -65,10 +66,18 @@ def cluster_devices(address: str, wanted: str) -> tuple[Device, ...]:
     ]
     if not looks:
         raise UnsupportedError(f"ray_address {address}: the cluster has no GPU. Set device: cpu.")
-    try:
-        return tuple(ray.get(looks, timeout=ray_worker.PLACE_LIMIT))
-    except GetTimeoutError:
-        raise UserError(f"ray_address {address}: its GPUs are all in use. Wait, or end what uses them.") from None
+    _, waiting = ray.wait(looks, num_returns=len(looks), timeout=ray_worker.PLACE_LIMIT)
+    if waiting:
+        raise UserError(
+            f"ray_address {address}: {len(waiting)} of its devices did not answer. Wait, or end what uses its GPUs."
+        )
+    found = []
+    for look in looks:
+        with suppress(NodeDiedError, TaskUnschedulableError, WorkerCrashedError):  # Ray did not know that it is gone
+            found.append(ray.get(look))
+    if not found:
+        raise UserError(f"ray_address {address}: its nodes with devices are gone. Start them again.")
+    return tuple(found)
 
 
 def _look(kind: str) -> Device:

@@ -98,13 +98,17 @@ class RayWorker:
         self._alive = True
         actor: Any = ray.remote(Actor)  # its methods are made as it is
         self._actor = actor.options(**self._options).remote()
+        host = self._actor.host.remote()
         try:
-            self.host = ray.get(self._actor.host.remote(), timeout=PLACE_LIMIT)
+            placed, _ = ray.wait([host], timeout=PLACE_LIMIT)
+            if not placed:
+                raise UserError(f"the Ray cluster has no room for {_wanted(self._options)}")
+            self.host = ray.get(host)
             loading = self._actor.load.remote(self._resolved, self._parcel, self._versions)
             self._state = ray.get(loading, timeout=ANSWER_LIMIT)
-        except GetTimeoutError:
+        except UserError:
             self.end()
-            raise UserError(f"the Ray cluster has no room for {_wanted(self._options)}") from None
+            raise
         except RayError as error:
             self.end()
             raise _ours(error) from None
@@ -152,6 +156,8 @@ def _ours(error: RayError) -> Exception:
     if isinstance(error, RayTaskError):
         cause = error.cause
         return cause if isinstance(cause, UserError) else WorkerError(named(cause))
+    if isinstance(error, GetTimeoutError):
+        return WorkerError("a worker on the Ray cluster gives no answer")
     return WorkerError(f"a worker on the Ray cluster is gone: {named(error)}")
 
 

@@ -108,10 +108,10 @@ class ShareOut:
                 if batch:
                     self._waiting.remove(batch)
                     self._running.append(batch)
-                    batch.heard = time.monotonic()
                 else:
                     batch = self._silent(worker)
                 if batch:
+                    batch.heard = time.monotonic()  # the silence of who hangs is no measure for others
                     batch.holders.add(worker)
                     self._busy.add(worker)
                     return batch
@@ -151,18 +151,22 @@ class ShareOut:
             if new:
                 self.finished.put(new)
 
-    def end(self, worker: Record, batch: Batch) -> None:
-        """Note that a worker is through with a batch, and count against those it got the better of."""
+    def end(self, worker: Record, batch: Batch) -> set[Record]:
+        """Note that a worker is through with a batch, and count against those it got the better of.
+
+        Returns those who are still at it, in vain.
+        """
         with self._changed:
             self._busy.discard(worker)
             worker.proven, worker.strikes = True, 0
             if batch.settled:
-                return
+                return set()
             for other in {*batch.failed, *batch.holders} - {worker}:
                 other.strikes += 1
                 if other.strikes >= STRIKES and other.set_aside is None:
                     other.put_aside(f"it failed {STRIKES} times in a row on what others then finished")
             self._settle(batch)
+            return batch.holders - {worker}
 
     def fail(self, worker: Record, batch: Batch, error: Exception) -> None:
         """Note that a worker failed on a batch."""

@@ -32,7 +32,7 @@ def main() -> int:
     chosen = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from sum_assets_tests.faults import backfills, cases, steps, volumes  # noqa: F401  (they register themselves)
+    from sum_assets_tests.faults import backfills, cases, steps, volumes, workers  # noqa: F401  (they register)
     from sum_assets_tests.faults.arena import Server, arena
 
     console = Console(highlight=False)

@@ -1,5 +1,7 @@
 """Several workers give what one gives, and lose nothing when they die, hang or fail."""
 
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -23,7 +25,7 @@ from sum_assets.summarizer import (
 from sum_assets.summarizer.isolate import summarize_each
 from sum_assets.summarizer.pool import Pool
 from sum_assets.summarizer.resolve import ResolvedModel
-from sum_assets.summarizer.share_out import Record, cut
+from sum_assets.summarizer.share_out import Record, ShareOut, cut
 from sum_assets.summarizer.token_engine import Output
 from sum_assets_tests.summarizer.test_transformers_engine import copier_settings
 from sum_assets_tests.tiny_models import sentence
@@ -101,6 +103,38 @@ class Scripted:
         return EngineState("abacus", 4, 0, 8)
 
 
+class Hanging(Scripted):
+    """A worker that hangs on its first call until it is ended, or for ten seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began, self.ended = threading.Event(), threading.Event()
+
+    def generate(self, prompts: Sequence[list[int]]) -> Iterator[list[tuple[int, Output]]]:
+        if not self.calls:
+            self.calls += 1
+            self.began.set()
+            self.ended.wait(10)
+            raise WorkerError("it was ended")
+        yield from super().generate(prompts)
+
+    def end(self) -> None:
+        self.ended.set()
+
+
+class Once(Scripted):
+    """A worker that fails on its first call, when another hangs."""
+
+    def __init__(self, other: Hanging) -> None:
+        super().__init__()
+        self.other = other
+
+    def generate(self, prompts: Sequence[list[int]]) -> Iterator[list[tuple[int, Output]]]:
+        self.broken = not self.calls
+        self.other.began.wait()
+        return super().generate(prompts)
+
+
 def scripted(t5: Path, *workers: Scripted) -> tuple[Pool, list[list[int]]]:
     records = [Record(f"worker {n}", "abacus") for n in range(len(workers))]
     pool = Pool(resolved(t5), {r: lambda w=w: w for r, w in zip(records, workers, strict=True)})  # type: ignore[misc]
@@ -129,6 +163,29 @@ def test_a_worker_that_goes_on_failing_is_set_aside(t5: Path, caplog: pytest.Log
     assert broken.calls == share_out.STRIKES
     assert "worker 0 was set aside: it failed 3 times in a row on what others then finished" in caplog.text
     assert [w.set_aside is None for w in pool.state().workers] == [False, True]
+
+
+def test_one_that_hangs_does_not_keep_what_another_failed_on(t5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(share_out, "PATIENCE", 0.5)
+    pool, prompts = scripted(t5, hanging := Hanging(), Once(hanging))
+    began = time.monotonic()
+    assert dict(pair for finished in pool.generate(prompts) for pair in finished) == dict(enumerate(prompts))
+    assert time.monotonic() - began < 8, "the first was replaced when the other had done its batch"
+
+
+def test_what_hung_is_no_measure_of_how_long_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(share_out, "PATIENCE", 0.5)
+    hanging, also, good = (Record(f"worker {n}", "abacus") for n in range(3))
+    shared = ShareOut([[0], [1]], [hanging, also, good])
+    batches = [shared.take(hanging), shared.take(also)]
+    began = time.monotonic()
+    for row in range(2):
+        batch = shared.take(good)
+        assert batch
+        assert batch is batches[row]
+        shared.deliver(good, batch, [(row, [7])])
+        shared.end(good, batch)
+    assert time.monotonic() - began < 1.2
 
 
 def test_without_any_worker_no_row_is_blamed(t5: Path) -> None:

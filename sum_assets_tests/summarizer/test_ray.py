@@ -7,7 +7,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from sum_assets.errors import UnsupportedError, UserError
+from sum_assets.errors import UnsupportedError, UserError, WorkerError
 from sum_assets.summarizer import GpuSettings, open_summarizer, ray_worker, resolve_settings, share_out
 from sum_assets.summarizer.device_lease import device_lease
 from sum_assets_tests.summarizer.test_pool import resolved, summarize, texts_of
@@ -50,18 +50,27 @@ def test_two_nodes_write_what_one_process_writes_and_one_that_is_killed_costs_no
     second = next(node for node in cluster.list_all_nodes() if node is not cluster.head_node)
     lists = summarize(engine, TEXTS)
     some = next(lists)
+    nodes = ray.nodes()
     monkeypatch.setattr(ray_worker, "PLACE_LIMIT", 1.0)
     cluster.remove_node(second, allow_graceful=False)
     assert texts_of(iter([some, *lists])) == expected
     assert texts_of(summarize(engine, TEXTS)) == expected, "the node that is left goes on alone"
     gone = [worker for worker in engine.state().workers if worker.set_aside]
     assert [worker.set_aside for worker in gone] == ["the Ray cluster has no room for 0 GPUS, 1 CPUS"]
+    monkeypatch.setattr(ray_worker, "PLACE_LIMIT", 60.0)
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)  # as long as Ray has not noticed
+    assert len(resolved(t5, workers_per_device=1, ray_address=cluster.address).places) == 1
 
 
-def test_where_no_cluster_answers_or_has_no_gpu_is_named(cluster: Cluster, t5: Path) -> None:
+def test_where_no_cluster_or_worker_answers_or_there_is_no_gpu_is_named(
+    cluster: Cluster, t5: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wanted = {"ray_address": cluster.address, "device": "cuda"}
     with pytest.raises(UnsupportedError, match=r"the cluster has no GPU\. Set device: cpu"):
         resolve_settings(GpuSettings.model_validate(wanted), copier_settings(t5))
+    monkeypatch.setattr(ray_worker, "ANSWER_LIMIT", 0.01)
+    with pytest.raises(WorkerError, match="a worker on the Ray cluster gives no answer"):
+        open_summarizer(resolved(t5, workers_per_device=1, ray_address=cluster.address))
     ray.shutdown()
     with pytest.raises(UserError, match=r"ray_address 127.0.0.1:1: no Ray cluster answers there .* `ray start`"):
         resolve_settings(GpuSettings(ray_address="127.0.0.1:1"), copier_settings(t5))
