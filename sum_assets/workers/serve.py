@@ -17,7 +17,8 @@ def serve(engine: str) -> int:
     one that tells how it is doing: `peak_device_bytes`, and what else it knows. A ValueError's text is meant for the
     user. What the function raises ends the process, unless the module's `survives(error)` says otherwise.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which lets a batch be finished
+    for number in (signal.SIGINT, signal.SIGTERM):  # they are for the run, which lets a batch be finished
+        signal.signal(number, signal.SIG_IGN)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print goes to stderr
 

@@ -65,8 +65,10 @@ def test_two_processes_write_what_one_writes_and_one_that_is_killed_costs_nothin
     assert texts_of(summarize(engine, TEXTS)) == expected
     lists = summarize(engine, TEXTS)
     some = next(lists)
+    second.terminate()  # as whoever ends the run does with all of its processes; it ends with the run
     first.kill()
     assert texts_of(iter([some, *lists])) == expected
+    assert second in processes()
     states = engine.state().workers
     assert [w.name for w in states] == ["worker 1 on cpu", "worker 2 on cpu"]
     assert sum(w.rows for w in states) == 2 * len(TEXTS)
