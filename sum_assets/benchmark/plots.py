@@ -100,7 +100,10 @@ def _batches(presets: list[PresetReport]) -> Figure | None:
     for preset in presets:
         said = preset.settings
         if not said["naive"]:
-            lines.setdefault(f"{preset.number_format}, {said['attention']} on {preset.device}", []).append(preset)
+            attention = f", {said['attention']}" if said["attention"] else ""  # else it is the engine's own
+            workers = f", {preset.workers} workers" if preset.workers > 1 else ""
+            name = f"{said['engine']}, {preset.number_format}{attention} on {preset.device}{workers}"
+            lines.setdefault(name, []).append(preset)
     if all(len(line) < 2 for line in lines.values()):
         return None
     figure = Figure(figsize=(7.5, 3.2), layout="constrained")
