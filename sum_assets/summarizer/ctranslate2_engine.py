@@ -13,6 +13,10 @@ from sum_assets.summarizer.batches import BatchGenerator
 from sum_assets.summarizer.models import build_once, generation_config, local_folder, stop_tokens
 from sum_assets.summarizer.resolve import ResolvedModel
 
+#: On a CPU, rows of a batch that a replica gets at least; they go on side by side, each with threads of its own, for
+#: threads that share an operation wait for each other.
+_REPLICA_ROWS = 8
+
 
 class CTranslate2Generator(BatchGenerator):
     """Generates batch by batch; see `sum_assets.summarizer.token_engine.Generator`.
@@ -26,12 +30,15 @@ class CTranslate2Generator(BatchGenerator):
         self._tokenizer = tokenizer
         folder = converted(resolved)
         device = resolved.device
+        threads = torch.get_num_threads() if device.kind == "cpu" else 1
+        self._replicas = max(1, min(threads, self._rows(resolved.settings.max_input_tokens) // _REPLICA_ROWS))
         self._translator = ctranslate2.Translator(
             str(folder),
             device.kind,
             device_index=device.index or 0,
             compute_type=compute_type(resolved.precision, resolved.quantization),
-            intra_threads=torch.get_num_threads() if device.kind == "cpu" else 0,
+            inter_threads=self._replicas,  # they share the weights
+            intra_threads=threads // self._replicas,
         )
         self._rules = _rules(resolved, tokenizer)
         self._stops = stop_tokens(resolved.files, tokenizer)
@@ -40,17 +47,27 @@ class CTranslate2Generator(BatchGenerator):
         settings = self._resolved.settings
         rules = dict(self._rules)
         start = rules.pop("start", None)
-        results = self._translator.translate_batch(
-            [self._tokenizer.convert_ids_to_tokens(ids) for ids in batch],
-            target_prefix=[[start]] * len(batch) if start else None,
-            beam_size=settings.num_beams,
-            max_decoding_length=settings.max_output_tokens,
-            max_input_length=0,
-            end_token=self._stops,
-            return_end_token=True,
-            **rules,
-        )
-        return [self._tokenizer.convert_tokens_to_ids(result.hypotheses[0]) for result in results]
+        inputs = [self._tokenizer.convert_ids_to_tokens(ids) for ids in batch]
+        parts = [inputs[part :: self._replicas] for part in range(min(self._replicas, len(inputs)))]
+        started = [
+            self._translator.translate_batch(
+                part,
+                target_prefix=[[start]] * len(part) if start else None,
+                beam_size=settings.num_beams,
+                max_decoding_length=settings.max_output_tokens,
+                max_input_length=0,
+                end_token=self._stops,
+                return_end_token=True,
+                asynchronous=True,
+                **rules,
+            )
+            for part in parts
+        ]
+        outputs: list[list[int]] = [[] for _ in batch]
+        for part, results in enumerate(started):
+            tokens = [result.result().hypotheses[0] for result in results]
+            outputs[part :: self._replicas] = [self._tokenizer.convert_tokens_to_ids(row) for row in tokens]
+        return outputs
 
 
 def compute_type(precision: str, quantization: str) -> str:

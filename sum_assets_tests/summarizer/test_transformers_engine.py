@@ -59,6 +59,19 @@ def copier(request: pytest.FixtureRequest) -> Path:
     return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
 
 
+def test_replicas_side_by_side_give_each_row_its_own(copier: Path) -> None:
+    texts = {i: sentence(10**6 + i, 6 + i) for i in range(21)}
+    threads = torch.get_num_threads()
+    try:
+        gpu = {"engine": "ctranslate2", "threads_per_worker": 3}
+        results = run(texts, copier_settings(copier), batch_size=64, **gpu)
+        few = run(texts, copier_settings(copier), batch_size=25, **gpu)
+    finally:
+        torch.set_num_threads(threads)
+    assert texts_of(results) == {i: " ".join(text.split()[:COPIED]) for i, text in texts.items()}
+    assert texts_of(few) == texts_of(results)
+
+
 @pytest.mark.parametrize(
     "gpu",
     [
