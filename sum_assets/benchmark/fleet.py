@@ -93,6 +93,11 @@ class Fleet(_Part):
         whole, rest = divmod(self.rows, self.rows_per_range)
         return [self.rows_per_range] * whole + ([rest] if rest else [])
 
+    @property
+    def abstracts_per_second(self) -> float:
+        """What all devices do together, once presets have their rates."""
+        return sum(group.count * (group.abstracts_per_second or 0) for group in self.devices.values())
+
     def with_rates(self, rates: dict[str, "Rate"]) -> "Fleet":
         """Return the fleet with measured rates in the place of presets; what the file says itself stays."""
         devices = dict(self.devices)

@@ -32,10 +32,9 @@ def scale(fleet: Fleet, kind: str, counts: Sequence[int]) -> list[Scaled]:
     work = None
     for count in sorted(set(counts)):
         of = fleet.with_count(kind, count)
-        rate = sum(group.count * (group.abstracts_per_second or 0) for group in of.devices.values())
         simulation = simulate(of)
-        work = work or simulation.days.median * rate
-        found.append(Scaled(count, simulation, work / rate))
+        work = work or simulation.days.median * of.abstracts_per_second
+        found.append(Scaled(count, simulation, work / of.abstracts_per_second))
     return found
 
 

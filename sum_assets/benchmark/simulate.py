@@ -114,12 +114,12 @@ class _Plant:
 
     def run(self) -> Trial:
         fleet = self._fleet
-        rate = sum(g.count * (g.abstracts_per_second or 0) for g in fleet.devices.values())
         slowest = max(
             fleet.rows_per_range / (g.abstracts_per_second or 1) + g.load_seconds for g in fleet.devices.values()
         )
         each = fleet.runs.submit + fleet.runs.poll + fleet.runs.start + fleet.runs.finish
-        limit = _ENDLESS * (fleet.rows / rate + slowest + len(self._left) * each + fleet.runs.backfill)
+        generating = fleet.rows / fleet.abstracts_per_second
+        limit = _ENDLESS * (generating + slowest + len(self._left) * each + fleet.runs.backfill)
         self._env.run(self._ended | self._env.timeout(limit))
         if not self._ended.triggered:
             raise UserError(

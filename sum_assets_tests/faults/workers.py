@@ -54,10 +54,6 @@ def _start_two(arena: Arena, patch: Patch = _slow) -> Run:
     return arena.start(config=copier(arena, workers_per_device=WORKERS), patch=patch)
 
 
-def _finish_two(arena: Arena) -> None:
-    arena.finish(config=copier(arena, workers_per_device=WORKERS), patch=_slow)
-
-
 def _processes(run: Run) -> list[psutil.Process]:
     """Return the workers of a run, which are at work."""
     return [p for p in psutil.Process(run.pid).children() if "slow_worker.py" in " ".join(p.cmdline())]
@@ -107,13 +103,17 @@ def kill_the_run_of_two(arena: Arena, seed: int) -> Tally:
     """No worker outlives it for long; each costs what it is at, and what it had done but was not committed."""
     run = _start_two(arena)
     _reach_the_middle(arena, run, seed)
-    workers = _processes(run)
+    _kill_above(run, _processes(run), 5)
+    arena.finish(config=copier(arena, workers_per_device=WORKERS), patch=_slow)
+    return _tally(arena, WORKERS * 2 * BATCH)
+
+
+def _kill_above(run: Run, workers: list[psutil.Process], seconds: float) -> None:
+    """Kill a run alone; its workers must end by themselves."""
     assert len(workers) == WORKERS
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
-    wait_until(lambda: not any(map(_lives, workers)), 5, "the end of the workers")
-    _finish_two(arena)
-    return _tally(arena, WORKERS * 2 * BATCH)
+    wait_until(lambda: not any(map(_lives, workers)), seconds, "the end of the workers")
 
 
 def _lives(process: psutil.Process) -> bool:
@@ -178,11 +178,7 @@ def kill_the_run_on_ray(arena: Arena, seed: int) -> Tally:
     with _ray_nodes(arena) as (nodes, config):
         run = arena.start(config=config, patch=_slow_on_ray)
         _reach_the_middle(arena, run, seed)
-        actors = _actors(nodes)
-        assert len(actors) == WORKERS
-        os.kill(run.pid, signal.SIGKILL)
-        run.wait()
-        wait_until(lambda: not any(map(_lives, actors)), 15, "the end of the actors")
+        _kill_above(run, _actors(nodes), 15)
         arena.finish(config=config, patch=_slow_on_ray)
     return _tally(arena, WORKERS * 2 * BATCH)
 
