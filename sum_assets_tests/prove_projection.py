@@ -35,7 +35,7 @@ SWEEP = {
     "sample": 64,
     "baseline_sample": 2,
     "replicates": 3,
-    "presets": {PRESET: {"precision": "bfloat16", "batch_size": 16}},
+    "presets": {PRESET: {"batch_size": 16}},
 }
 MODEL = {"max_output_tokens": 48}
 out = Console(width=120)

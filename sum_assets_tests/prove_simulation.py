@@ -46,7 +46,7 @@ ROWS, BATCH, DEVICES, PORT = 16, 4, 2, 3977
 CALIBRATION, QUIET, KILLED = 3, 4, 3
 CONFIG = {
     "resources": {
-        "gpu": {"config": {"device": "cpu", "precision": "bfloat16", "batch_size": BATCH}},
+        "gpu": {"config": {"device": "cpu", "batch_size": BATCH}},
         "summarizer": {"config": demo_summarizer().model_dump() | {"max_output_tokens": 48}},
     }
 }

@@ -68,16 +68,16 @@ def rearranged(texts: Texts, place: Callable[[int], int]) -> Texts:
 
 
 def wrong_and_right(records: Sequence[Record], settings: SummarizerSettings, folder: Path) -> dict[str, Texts]:
-    """Return the texts of the reference, of engines that are wrong, and of bfloat16, by name."""
+    """Return the texts of the reference, of engines that are wrong, and of the precision that `auto` takes, by name."""
     model = find_model(settings.model, settings.revision).location
     reference = write(records, {"precision": "float32"}, settings)
     cut = settings.model_copy(update={"max_input_tokens": 160})
     wrong_rope = settings.model_copy(update={"model": with_wrong_rope(model, folder / "wrong_rope")})
     return {
         "reference": reference,
-        "bfloat16": write(records, {"precision": "bfloat16"}, settings),
-        "rope_theta / 10": write(records, {"precision": "bfloat16"}, wrong_rope),
-        "prompts cut": write(records, {"precision": "bfloat16"}, cut),
+        "auto": write(records, {}, settings),
+        "rope_theta / 10": write(records, {}, wrong_rope),
+        "prompts cut": write(records, {}, cut),
         "rows swapped": rearranged(reference, lambda k: (k + 1) % len(reference)),
         "neighbours swapped": rearranged(reference, lambda k: min(k ^ 1, len(reference) - 1)),
         "first row of a batch only": rearranged(reference, lambda k: k - k % BATCH),

@@ -145,11 +145,11 @@ def choose_precision(wanted: str, device: Device, model_type: str) -> Precision:
             return "float16"
         return "float32"
     if wanted == "float16" and device.kind == "cpu":
-        raise UnsupportedError("precision float16: a CPU gains nothing from it. Set bfloat16, float32 or auto.")
+        raise UnsupportedError("precision float16: a CPU gains nothing from it. Set float32 or auto.")
     if wanted == "float16" and device.kind == "cuda" and not half_is_fast:
         raise UnsupportedError(f"precision float16: {device.name} stores it but computes slowly. Set float32 or auto.")
-    if wanted == "bfloat16" and device.kind != "cpu" and not device.computes_bfloat16:
-        raise UnsupportedError(f"precision bfloat16: {device.name} only emulates it. Set float16, float32 or auto.")
+    if wanted == "bfloat16" and not device.computes_bfloat16:
+        raise UnsupportedError(f"precision bfloat16: {device.name} only emulates it. Set float32 or auto.")
     if wanted in ("float32", "bfloat16", "float16"):
         return wanted  # type: ignore[return-value]
     raise UserError(f"precision is auto, float32, bfloat16 or float16, not {wanted!r}")

@@ -253,7 +253,7 @@ def test_the_data_version_follows_the_content(
         ({"resources": {"gpu": {"config": {"batch_size": 0}}}}, "batch_size is at least 1, not 0"),
         (
             {"resources": {"gpu": {"config": {"device": "cpu", "precision": "float16"}}}},
-            "Set bfloat16, float32 or auto",
+            "Set float32 or auto",
         ),
         ({"ops": {"summaries": {"config": {"limit": 0}}}}, "limit is at least 1, not 0"),
         ({"resources": {"summarizer": {"config": {"model": "/nowhere"}}}}, "there is no folder /nowhere"),

@@ -64,11 +64,11 @@ def test_a_text_is_held_against_its_source() -> None:
 
 
 @pytest.mark.skipif(not Path(demo_summarizer().model).is_file(), reason="no model: see the Makefile")
-def test_wrong_engines_fail_and_bfloat16_passes(real_records: list[Record], tmp_path: Path) -> None:
+def test_wrong_engines_fail_and_auto_precision_passes(real_records: list[Record], tmp_path: Path) -> None:
     settings = demo_summarizer().model_copy(update={"max_output_tokens": 40})
     named = wrong_and_right(real_records, settings, tmp_path)
     verdicts = {name: judge(texts, named["reference"])[1] for name, texts in named.items()}
-    assert verdicts.pop("reference") == verdicts.pop("bfloat16") == "passes"
+    assert verdicts.pop("reference") == verdicts.pop("auto") == "passes"
     assert all(verdict.startswith("fails: ") for verdict in verdicts.values()), verdicts
     assert "closer to those of other abstracts" in verdicts["first row of two only"]
     assert "writes other texts" in verdicts["rope_theta / 10"]

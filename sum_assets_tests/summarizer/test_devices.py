@@ -47,7 +47,14 @@ def test_auto_precision_is_the_fastest_that_is_real(device: Device, for_t5: str,
 
 @pytest.mark.parametrize(
     ("device", "precision"),
-    [(K80, "float16"), (K80, "bfloat16"), (P40, "float16"), (T4, "bfloat16"), (OLD_CPU, "float16")],
+    [
+        (K80, "float16"),
+        (K80, "bfloat16"),
+        (P40, "float16"),
+        (T4, "bfloat16"),
+        (OLD_CPU, "float16"),
+        (OLD_CPU, "bfloat16"),
+    ],
 )
 def test_emulated_precision_is_refused(device: Device, precision: str) -> None:
     with pytest.raises(UnsupportedError, match=f"precision {precision}: .* Set .*float32"):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from sum_assets.errors import UnsupportedError, UserError
 from sum_assets.home import models_dir
 from sum_assets.summarizer import GpuSettings, SummarizerSettings, resolve_settings
+from sum_assets.summarizer.resolve import ResolvedModel
 
 
 @pytest.fixture
@@ -22,6 +24,8 @@ def fingerprint(settings: SummarizerSettings, **gpu: object) -> str:
 
 
 def test_fingerprint_holds_what_changes_a_text_and_nothing_else(settings: SummarizerSettings, tmp_path: Path) -> None:
+    resolved = resolve_settings(GpuSettings(precision="float32"), settings)
+    assert isinstance(resolved, ResolvedModel)
     base = fingerprint(settings)
     assert fingerprint(settings, batch_size=3) == fingerprint(settings, device="cpu", attention="sdpa") == base
     moved = shutil.copytree(settings.model, tmp_path / "moved")
@@ -29,7 +33,7 @@ def test_fingerprint_holds_what_changes_a_text_and_nothing_else(settings: Summar
     (moved / "config.json").write_text((moved / "config.json").read_text() + "\n")
     others = [
         fingerprint(settings.model_copy(update={"model": str(moved)})),
-        fingerprint(settings, precision="bfloat16"),
+        replace(resolved, precision="bfloat16").fingerprint,
         fingerprint(settings, attention="eager"),
         fingerprint(settings, quantization="int8"),
         *(
