@@ -1,8 +1,8 @@
 """What others would pick, called as its documentation says: `python peers.py NAME < task.json`.
 
 Runs in the environment of the library that it times, so it imports nothing of ours. The task is {model, prompts,
-warm_up, max_output_tokens, stops, options}; the last line of the output has seconds to load, seconds for the first
-pass over the prompts, and the ids that were written.
+warm_up, max_output_tokens, stops, precision, options}; the last line of the output has seconds to load, seconds for
+the first pass over the prompts, and the ids that were written.
 """
 
 import json
@@ -61,13 +61,13 @@ def vllm(task: dict[str, Any]) -> Generate:
 
 
 def transformers(task: dict[str, Any]) -> Generate:
-    """transformers' `generate` in bfloat16 on batches of 16, sorted by length and padded."""
+    """transformers' `generate` on batches of 16, sorted by length and padded."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     left = not AutoConfig.from_pretrained(task["model"]).is_encoder_decoder
     auto: Any = AutoModelForCausalLM if left else AutoModelForSeq2SeqLM
-    model = auto.from_pretrained(task["model"], dtype=torch.bfloat16).eval()
+    model = auto.from_pretrained(task["model"], dtype=getattr(torch, task["precision"])).eval()
     pad = task["stops"][0]
 
     def generate(prompts: Ids) -> Ids:

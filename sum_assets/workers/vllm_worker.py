@@ -1,6 +1,9 @@
 """One causal model on vLLM, for `serve.py`."""
 
 import os
+import shutil
+import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -8,6 +11,10 @@ from typing import Any
 
 Finished = list[tuple[int, list[int]]]
 Generate = Callable[[list[list[int]]], Iterator[Finished]]
+
+
+#: Tokens whose keys and values lie together. vLLM's own 128 on a CPU is longer than what all prompts begin with.
+_BLOCK = 32
 
 
 def _prepare(settings: dict[str, Any]) -> None:
@@ -19,7 +26,9 @@ def _prepare(settings: dict[str, Any]) -> None:
     if kind == "cuda":
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[int(index or 0)] if visible else index or "0"
-    elif settings["threads"]:
+    else:
+        # It keeps a compiled model whole, which it then fails to load, and compiles anew for a minute each time.
+        os.environ.setdefault("VLLM_USE_AOT_COMPILE", "0")
         os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
         if settings["cores"]:  # it is bound to them already
             os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
@@ -30,6 +39,16 @@ def _prepare(settings: dict[str, Any]) -> None:
             pass
         except Exception as error:
             raise ValueError(f"{unused} does not load, and nothing needs it; uninstall it with pip.") from error
+
+
+def _compiles() -> bool:
+    """Return whether torch can compile for this CPU: it needs a C++ compiler and Python's headers."""
+    compiler, header = os.environ.get("CXX", "g++"), Path(sysconfig.get_path("include"), "Python.h")
+    needed = {compiler: shutil.which(compiler), str(header): header.is_file()}
+    missing = [what for what, found in needed.items() if not found]
+    if missing:
+        print(f"vLLM is slower without compiling the model, which takes {' and '.join(missing)}.", file=sys.stderr)
+    return not missing
 
 
 def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str, Any]]]:
@@ -50,9 +69,15 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str
     if current_platform.device_type != kind:
         raise ValueError(f"this vLLM serves {current_platform.device_type!r}, not {kind!r}; install vLLM for {kind}.")
     longest, batch = settings["max_input_tokens"] + settings["max_output_tokens"], settings["batch_size"]
-    memory = {}
-    if kind == "cpu":  # or it takes nearly all there is for keys and values, and fails where others use some
-        memory = {"kv_cache_memory_bytes": 1, "num_gpu_blocks_override": 1 + batch * -(-longest // 128)}
+    on_cpu: dict[str, Any] = {}
+    if kind == "cpu":
+        on_cpu = {
+            "block_size": _BLOCK,
+            # Or it takes nearly all memory for keys and values, and fails where others use some.
+            "kv_cache_memory_bytes": 1,
+            "num_gpu_blocks_override": 1 + batch * -(-longest // _BLOCK),
+            "enforce_eager": not _compiles(),
+        }
     engine = LLMEngine.from_engine_args(
         EngineArgs(
             model=settings["model"],
@@ -60,10 +85,9 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str
             dtype=settings["precision"],
             max_model_len=longest,
             max_num_seqs=batch,
-            enable_prefix_caching=settings.get("prefix_caching", True),
-            enforce_eager=settings.get("eager", kind == "cpu"),  # on a CPU, compiling takes a C++ compiler
+            enable_prefix_caching=True,  # the instruction, which all prompts begin with, is read once
             disable_log_stats=True,
-            **memory,
+            **on_cpu,
         ),
         UsageContext.LLM_CLASS,
     )
