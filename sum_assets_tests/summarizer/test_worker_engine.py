@@ -18,8 +18,18 @@ from sum_assets.summarizer import (
 )
 from sum_assets.summarizer.environments import LIBRARIES, install, python_of
 from sum_assets.summarizer.isolate import summarize_each
+from sum_assets.workers import vllm_worker
 from sum_assets_tests.summarizer.test_transformers_engine import SENTENCES, copier_settings
 from sum_assets_tests.tiny_models import sentence
+
+
+def test_vllm_says_what_it_lacks_to_compile(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("CXX", "g++")
+    assert not vllm_worker._compiles()
+    assert "vLLM is slower without compiling the model, which takes g++" in capsys.readouterr().err
 
 
 def results(t5: Path, batch_size: int) -> list[list[object]]:
