@@ -12,7 +12,6 @@ from typing import Any
 Finished = list[tuple[int, list[int]]]
 Generate = Callable[[list[list[int]]], Iterator[Finished]]
 
-
 #: Tokens whose keys and values lie together. vLLM's own 128 on a CPU is longer than what all prompts begin with.
 _BLOCK = 32
 

@@ -75,7 +75,7 @@ def test_a_server_that_is_away_is_waited_for_up_to_the_limit(
             time.sleep(0.02)
         ours.url = url
 
-    back = threading.Thread(target=come_back)
+    back = threading.Thread(target=come_back, daemon=True)
     back.start()
     ours(lambda connection: connection.execute("SELECT 1"))
     back.join()

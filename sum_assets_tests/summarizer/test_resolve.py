@@ -26,7 +26,7 @@ def fingerprint(settings: SummarizerSettings, **gpu: object) -> str:
 def test_fingerprint_holds_what_changes_a_text_and_nothing_else(settings: SummarizerSettings, tmp_path: Path) -> None:
     resolved = resolve_settings(GpuSettings(precision="float32"), settings)
     assert isinstance(resolved, ResolvedModel)
-    base = fingerprint(settings)
+    base = resolved.fingerprint
     assert fingerprint(settings, batch_size=3) == fingerprint(settings, device="cpu", attention="sdpa") == base
     moved = shutil.copytree(settings.model, tmp_path / "moved")
     assert fingerprint(settings.model_copy(update={"model": str(moved)})) == base

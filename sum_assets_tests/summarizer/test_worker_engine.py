@@ -113,7 +113,10 @@ def test_an_environment_that_pip_cannot_make_leaves_nothing(monkeypatch: pytest.
             {"engine": "ctranslate2", "cuda_graphs": True},
             "cuda_graphs: engine ctranslate2 decides about them by itself",
         ),
-        ({"engine": "ctranslate2", "precision": "bfloat16"}, "precision bfloat16.* Set .*float32"),
+        (
+            {"engine": "ctranslate2", "precision": "bfloat16"},
+            r"precision bfloat16(, .*: ctranslate2 on .* has .*|: .* only emulates it\. Set )float32",
+        ),
     ],
 )
 def test_what_an_engine_does_not_have_is_named(t5: Path, gpu: dict[str, object], message: str) -> None:
