@@ -10,8 +10,9 @@ ui: .venv/installed
 	$(BIN)/sum-assets ui
 
 test: .venv/installed
-	# One thread: threads that spin while they wait for each other are slow beside a busy server.
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	# One thread: threads that spin while they wait for each other are slow beside a busy server. Two processes, each
+	# with a database of its own, since tests wait for others to start half of the time.
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 # A quarter of an hour: engines that are wrong, and some that are right, through the quality gate.
 prove-gate: .venv/installed

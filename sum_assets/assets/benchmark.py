@@ -8,9 +8,7 @@ from psycopg import Connection
 from pydantic import Field
 
 from sum_assets.assets.id_ranges import failing_clearly, id_ranges
-from sum_assets.benchmark.plots import as_markdown_image, figures
 from sum_assets.benchmark.projection import Corpus
-from sum_assets.benchmark.render import markdown_table, sections
 from sum_assets.benchmark.report import PresetReport, corpus_of, report
 from sum_assets.benchmark.run import Measured, measured_so_far, registered_sweep, run_sweep
 from sum_assets.errors import UserError
@@ -79,6 +77,10 @@ def _metadata(preset: PresetReport) -> dict[str, dg.MetadataValue]:
 @dg.asset(deps=[benchmark], group_name="benchmark", kinds={"python"}, code_version="1")
 def benchmark_report(context: dg.AssetExecutionContext, postgres: PostgresResource) -> dg.MaterializeResult[None]:
     """All results of the registered sweep side by side, and the run configuration of the winner."""
+    # Here, since each step of each run is a process of its own that would load matplotlib for nothing.
+    from sum_assets.benchmark.plots import as_markdown_image, figures
+    from sum_assets.benchmark.render import markdown_table, sections
+
     with failing_clearly(context), postgres.connection() as connection:
         measured = measured_so_far(connection, *registered_sweep(connection))
         found = report(connection, measured, _corpus(context, connection))

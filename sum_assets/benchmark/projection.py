@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import optimize, stats
 
 from sum_assets.benchmark.cell import CellResult
 from sum_assets.benchmark.statistics import Noise
@@ -151,7 +151,7 @@ def project(
         averaged = np.clip(cell / seconds, 1 / len(replicates), 1)
         variance = usual * (averaged + 1 / len(replicates))
         variance += misfit**2 / batches * (1 + replicates[0].abstracts / corpus.rows)
-        spread = math.exp(float(stats.t.ppf(0.975, freedom)) * math.sqrt(variance))
+        spread = math.exp(float(scipy.stats.t.ppf(0.975, freedom)) * math.sqrt(variance))
         low, high = seconds / spread, seconds * spread
     return Projection(
         rows=corpus.rows,
@@ -194,7 +194,7 @@ def _fit_batches(replicates: Sequence[CellResult], padded_to: int | None) -> tup
         each = float(np.concatenate(seconds).sum()) / (all_tokens + written)
         return np.array([written / all_rows * each, each, 0.0]), 0.0, 1
     scale = np.maximum(every.max(axis=0), 1)
-    fitted, _ = optimize.nnls(every / scale, np.concatenate(seconds))
+    fitted, _ = scipy.optimize.nnls(every / scale, np.concatenate(seconds))
     parts = fitted / scale
     batches = len(costs[0])
     if len({len(cost) for cost in costs}) > 1 or batches < 3:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy  # loads `stats` when it is used, which takes a second that most processes need not spend
 
 RESAMPLES = 10_000
 
@@ -40,7 +40,7 @@ def estimate(values: Sequence[float]) -> Estimate:
         return Estimate(median, 0.0, math.inf, p5, p95)
     means = np.random.default_rng(0).choice(logs, (RESAMPLES, count)).mean(axis=1)
     centre = logs.mean()
-    expand = stats.t.ppf(0.975, count - 1) / stats.norm.ppf(0.975) * math.sqrt(count / (count - 1))
+    expand = scipy.stats.t.ppf(0.975, count - 1) / scipy.stats.norm.ppf(0.975) * math.sqrt(count / (count - 1))
     low, high = np.exp(centre + (np.percentile(means, [2.5, 97.5]) - centre) * expand)
     return Estimate(median, float(low), float(high), p5, p95)
 
