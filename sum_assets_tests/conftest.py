@@ -24,6 +24,11 @@ from sum_assets_tests.tiny_models import save_copier
 _numbers = itertools.count()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the browser's tests first: they mostly wait, for minutes, and another process gets on with the rest."""
+    items.sort(key=lambda item: item.get_closest_marker("ui") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home of the tests' own, whatever the environment says."""
@@ -35,6 +40,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for variable in (URL_VARIABLE, DEMO_VARIABLE, "DAGSTER_HOME"):
             patch.delenv(variable, raising=False)
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def _dagster_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have `DAGSTER_HOME`, which whatever opens an instance sets, unset again after each test."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
 
 
 @pytest.fixture(scope="session")
@@ -71,9 +82,8 @@ def database(database_url: str) -> Iterator[Connection]:
 
 
 @pytest.fixture
-def instance(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+def instance(database_url: str) -> Iterator[dg.DagsterInstance]:
     """A Dagster instance with our dagster.yaml, its storage in the test's own database."""
-    monkeypatch.setenv("DAGSTER_HOME", "")  # so that it is unset again afterwards
     with open_instance() as opened:
         yield opened
 

@@ -42,7 +42,6 @@ def test_the_pool_is_limited_before_its_first_run_and_keeps_what_a_user_sets(ins
 
 def test_without_a_database_history_is_empty_and_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUM_ASSETS_HOME", str(tmp_path))
-    monkeypatch.setenv("DAGSTER_HOME", "")
     with open_instance() as instance:
         assert registered_ranges(instance) == []
         assert not isinstance(instance.run_storage, PostgresRunStorage)

@@ -307,7 +307,9 @@ def test_a_measured_preset_gives_rate_loading_batches_and_uncertainty(
     assert here["assumed"] is False
     # 400 ranges of 25 s, each after 6 s of loading, the median of 5 and 7.
     assert here["shares"]["starting"] / here["shares"]["working"] == pytest.approx(6 / 25, rel=0.1)
-    days = {row["preset"]: row for row in json.loads(run("report", "--format", "json", "--rows", 40000)[1])}["fast"]
+    code, out, err = run("report", "--format", "json", "--rows", 40000)
+    assert code == 0, err
+    days = {row["preset"]: row for row in json.loads(out)}["fast"]
     loading = 400 * 6 / 86400
     width = math.log((found["days"]["high"] - loading) / (found["days"]["low"] - loading))
     # 5 to 95 % of the runs are 1.645 standard deviations to each side, the report's 95 % two.
