@@ -16,19 +16,19 @@ test: .venv/installed
 
 # A quarter of an hour: engines that are wrong, and some that are right, through the quality gate.
 prove-gate: .venv/installed
-	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/wrong_engines.py
+	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/evidence/wrong_engines.py
 
 # A quarter of an hour: projections, and what was projected really run.
 prove-projection: .venv/installed
-	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/prove_projection.py
+	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/evidence/prove_projection.py
 
 # Ten minutes: backfills simulated, then really run, one of them with a run killed.
 prove-simulation: .venv/installed
-	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/prove_simulation.py
+	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/evidence/prove_simulation.py
 
 # Two minutes, installation apart: a backfill through deploy/ and Ray, a run of it terminated, a host of it lost.
 prove-deploy: .venv-deploy/installed
-	HF_HUB_OFFLINE=1 .venv-deploy/bin/python -m sum_assets_tests.prove_deploy
+	HF_HUB_OFFLINE=1 .venv-deploy/bin/python -m sum_assets_tests.evidence.prove_deploy
 
 .venv-deploy/installed: pyproject.toml constraints.txt deploy/constraints.txt
 	$(PYTHON) -m venv .venv-deploy
@@ -37,7 +37,7 @@ prove-deploy: .venv-deploy/installed
 
 # Under an hour: other engines at their defaults and ours, one after the other; goes on where it was stopped.
 bench-engines: .venv/installed
-	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/bench_engines.py
+	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/evidence/bench_engines.py
 
 # Half an hour with SEEDS=100: kills, faults and bad input, held against quiet runs; goes on where it was stopped.
 SEEDS ?= 20
@@ -49,6 +49,7 @@ check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	# A home of its own: what is checked is the code, whatever database the user has, up or down.
 	home=$$(mktemp -d) && trap "rm -r $$home" EXIT && \
 	    env -u SUM_ASSETS_DATABASE_URL -u SUM_ASSETS_DEMO -u DAGSTER_HOME SUM_ASSETS_HOME=$$home \

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sum_assets.corpus.database import connect
-from sum_assets.corpus.hangs import forget_hangs, note_hang, suspects, windows
-from sum_assets.corpus.lease import Lease, range_lease
-from sum_assets.corpus.reconnect import Database
-from sum_assets.corpus.results import (
+from sum_assets.database.connection import connect
+from sum_assets.database.engine_hangs import forget_hangs, note_hang, suspects, windows
+from sum_assets.database.range_lease import Lease, range_lease
+from sum_assets.database.reconnect import Database
+from sum_assets.database.results import (
     RejectionRow,
     SourceRow,
     SummaryRow,
@@ -22,7 +22,7 @@ from sum_assets.corpus.results import (
     read_abstracts,
 )
 from sum_assets.errors import StoppedError, UserError
-from sum_assets.partitions import IdRange
+from sum_assets.id_range import IdRange
 from sum_assets.summarizer import Abstract, EngineState, Phases, Rejection, Summarizer, Summary
 from sum_assets.summarizer.isolate import require_working, summarize_each
 

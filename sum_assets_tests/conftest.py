@@ -10,14 +10,15 @@ import dagster as dg
 import pytest
 from psycopg import Connection, conninfo
 
-from sum_assets import cli, console, demo
-from sum_assets.corpus import database as db
-from sum_assets.corpus import server
-from sum_assets.corpus.readers import read_records
-from sum_assets.corpus.records import ReaderOptions, Record
-from sum_assets.corpus.schema import migrate
-from sum_assets.home import DEMO_VARIABLE, URL_VARIABLE
-from sum_assets.instance import open_instance
+from sum_assets.cli import console, demo
+from sum_assets.cli import main as cli
+from sum_assets.database import connection as db
+from sum_assets.database import embedded
+from sum_assets.database.schema import migrate
+from sum_assets.defs.instance import open_instance
+from sum_assets.ingest.readers import read_records
+from sum_assets.ingest.records import ReaderOptions, Record
+from sum_assets.paths import DEMO_VARIABLE, URL_VARIABLE
 from sum_assets.summarizer.device_lease import FOLDER_VARIABLE
 from sum_assets_tests.tiny_models import save_copier
 
@@ -53,8 +54,8 @@ def server_url() -> Iterator[str]:
     # Not under pytest's own folder, which each new session closes to the server's system user.
     with tempfile.TemporaryDirectory(prefix="sum_assets_") as folder:
         data = Path(folder) / "postgres"
-        yield server.start(data)
-        server.stop(data)
+        yield embedded.start(data)
+        embedded.stop(data)
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 from sum_assets.benchmark.device_meter import DeviceMeter
 from sum_assets.benchmark.sweep import Preset
-from sum_assets.corpus.database import connect
-from sum_assets.corpus.measurements import BenchmarkRow, SummaryWriter
-from sum_assets.corpus.results import SourceRow, read_abstracts
+from sum_assets.database.benchmark_results import BenchmarkRow, SummaryWriter
+from sum_assets.database.connection import connect
+from sum_assets.database.results import SourceRow, read_abstracts
 from sum_assets.errors import UnsupportedError, UserError, first_line
 from sum_assets.pipeline import peak_process_bytes
 from sum_assets.summarizer import (
@@ -31,7 +31,7 @@ from sum_assets.summarizer import (
     open_summarizer,
     resolve_settings,
 )
-from sum_assets.summarizer.faults import is_device_lost, named
+from sum_assets.summarizer.device_errors import is_device_lost, named
 
 Outcome = Literal["ok", "out_of_memory", "unsupported", "device_lost", "killed", "timeout", "failed"]
 

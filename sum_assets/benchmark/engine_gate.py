@@ -8,7 +8,7 @@ from sum_assets.benchmark.cell import Task
 from sum_assets.benchmark.quality import Gate, compare, gate
 from sum_assets.benchmark.run import run_cell
 from sum_assets.benchmark.sweep import Preset
-from sum_assets.corpus.measurements import (
+from sum_assets.database.benchmark_results import (
     Written,
     draw_sample,
     forget_summaries,

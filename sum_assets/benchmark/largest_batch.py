@@ -9,7 +9,7 @@ from psycopg import Connection
 from sum_assets.benchmark.cell import Task
 from sum_assets.benchmark.run import run_cell
 from sum_assets.benchmark.sweep import Preset
-from sum_assets.corpus.measurements import draw_sample, forget_summaries
+from sum_assets.database.benchmark_results import draw_sample, forget_summaries
 from sum_assets.errors import UserError
 from sum_assets.summarizer import SummarizerSettings, resolve_settings
 from sum_assets.summarizer.device_lease import device_lease

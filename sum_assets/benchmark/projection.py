@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sum_assets.benchmark.cell import CellResult
 from sum_assets.benchmark.statistics import Noise
-from sum_assets.corpus.profile import FRACTIONS, Lengths
+from sum_assets.database.profile import FRACTIONS, Lengths
 from sum_assets.pipeline import WINDOW
 from sum_assets.summarizer.environments import LIBRARIES
 

@@ -9,7 +9,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import Indel
 from sacrebleu.metrics.chrf import CHRF
 
-from sum_assets.corpus.measurements import Written
+from sum_assets.database.benchmark_results import Written
 
 NGRAM = 4
 #: Words after which two summaries are not held against each other by the gate. Greedy texts that once take

@@ -11,7 +11,7 @@ import yaml
 
 from sum_assets.benchmark.plots import as_svg, figures
 from sum_assets.benchmark.report import PresetReport, Report, interval
-from sum_assets.report import count, duration
+from sum_assets.units import count, duration
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,12 @@ from sum_assets.benchmark.quality import Gate, Quality, compare, gate
 from sum_assets.benchmark.run import Measured
 from sum_assets.benchmark.statistics import Estimate, Noise, estimate, paired_ratio, pooled_noise
 from sum_assets.benchmark.sweep import BASELINE, REFERENCE
-from sum_assets.corpus.measurements import Written, summaries_of
-from sum_assets.corpus.profile import recorded_lengths, source_lengths
-from sum_assets.corpus.results import count_source
+from sum_assets.database.benchmark_results import Written, summaries_of
+from sum_assets.database.profile import recorded_lengths, source_lengths
+from sum_assets.database.results import count_source
 from sum_assets.errors import UserError
-from sum_assets.report import count, duration
 from sum_assets.summarizer import GpuSettings
+from sum_assets.units import count, duration
 
 
 @dataclass(frozen=True, slots=True)

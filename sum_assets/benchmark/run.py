@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from sum_assets.benchmark.cell import CellResult, Task
 from sum_assets.benchmark.sweep import BASELINE, REFERENCE, Preset, Sweep
-from sum_assets.corpus.measurements import draw_sample, forget_summaries, result_rows, store_result, stored_sweep
+from sum_assets.database.benchmark_results import draw_sample, forget_summaries, result_rows, store_result, stored_sweep
 from sum_assets.errors import UserError
 from sum_assets.summarizer import SummarizerSettings
 from sum_assets.summarizer.device_lease import device_lease

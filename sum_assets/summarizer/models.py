@@ -14,7 +14,7 @@ from huggingface_hub import snapshot_download
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PretrainedConfig
 
 from sum_assets.errors import UserError, first_line
-from sum_assets.home import models_dir
+from sum_assets.paths import models_dir
 
 _WEIGHTS = ("*.safetensors", "*.bin")
 _TOKENIZERS = (

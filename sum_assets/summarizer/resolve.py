@@ -214,7 +214,7 @@ def _devices(gpu: GpuSettings) -> tuple[Device, ...]:
     if gpu.ray_address:
         if importlib.util.find_spec("ray") is None:
             raise UnsupportedError("ray_address: Ray is not installed. `pip install 'sum-assets[ray]'`.")
-        from sum_assets.summarizer.ray_cluster import cluster_devices
+        from sum_assets.summarizer.ray_devices import cluster_devices
 
         return cluster_devices(gpu.ray_address, gpu.device)
     return find_devices(gpu.devices) if gpu.devices else (find_device(gpu.device),)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sum_assets.benchmark.cell import CellResult
 from sum_assets.benchmark.projection import Corpus, Tokens, mixed, project
 from sum_assets.benchmark.statistics import Noise, pooled_noise
-from sum_assets.corpus.profile import FRACTIONS, Lengths
+from sum_assets.database.profile import FRACTIONS, Lengths
 
 LOAD, PER_ROW, PER_TOKEN, PER_SQUARE, WRITE = 5.0, 0.3, 0.0005, 0.000001, 0.01
 BATCH, CELL = 16, 64

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sum_assets.benchmark.quality import Quality, compare, gate, rouge_l
-from sum_assets.corpus.measurements import Written
-from sum_assets.corpus.records import Record
-from sum_assets.resources.summarizer import demo_summarizer
-from sum_assets_tests.wrong_engines import judge, wrong_and_right
+from sum_assets.database.benchmark_results import Written
+from sum_assets.defs.resources.summarizer import demo_summarizer
+from sum_assets.ingest.records import Record
+from sum_assets_tests.evidence.wrong_engines import judge, wrong_and_right
 
 
 def written(texts: dict[int, str], abstract: str = "", title: str | None = None) -> dict[int, Written]:

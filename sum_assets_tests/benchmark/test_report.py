@@ -14,9 +14,9 @@ from sum_assets.benchmark import render
 from sum_assets.benchmark.report import Report, corpus_of, report
 from sum_assets.benchmark.run import run_sweep
 from sum_assets.benchmark.sweep import Sweep
-from sum_assets.corpus.profile import profile, record_profile
+from sum_assets.database.profile import profile, record_profile
 from sum_assets.errors import UserError
-from sum_assets.partitions import IdRange
+from sum_assets.id_range import IdRange
 from sum_assets.summarizer import SummarizerSettings
 from sum_assets_tests.tiny_models import sentence
 

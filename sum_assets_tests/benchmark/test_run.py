@@ -85,7 +85,7 @@ def test_a_killed_sweep_ends_with_each_cell_once(
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep(replicates=1).model_dump(exclude_none=True)))
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(summarizer.model_dump()))
     assert run("sweep", tmp_path / "sweep.yaml", "--config", tmp_path / "model.yaml")[0] == 0
-    command = [sys.executable, "-m", "sum_assets.cli", "benchmark", "--json"]
+    command = [sys.executable, "-m", "sum_assets.cli.main", "benchmark", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     results = "SELECT cell, created_at FROM sum_assets.benchmark_result"
     deadline = time.monotonic() + 120

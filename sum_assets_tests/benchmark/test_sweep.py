@@ -6,7 +6,7 @@ import pytest
 
 from sum_assets.benchmark.sweep import BASELINE, REFERENCE, read_sweep
 from sum_assets.errors import UserError
-from sum_assets.home import project_file
+from sum_assets.paths import project_file
 
 
 @pytest.mark.parametrize("path", sorted(project_file("sweeps").glob("*.yaml")), ids=lambda path: path.stem)

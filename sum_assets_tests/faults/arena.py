@@ -21,14 +21,14 @@ import psycopg
 import yaml
 from psycopg import conninfo
 
-import sum_assets.summarizer.transformers_engine  # noqa: F401  (so that no run has to)
-from sum_assets import cli
-from sum_assets.corpus import server
-from sum_assets.corpus.processes import birth
-from sum_assets.corpus.schema import migrate, point_source
-from sum_assets.home import DEMO_VARIABLE, URL_VARIABLE
-from sum_assets.instance import open_instance, register_ranges
-from sum_assets.partitions import IdRange
+import sum_assets.summarizer.engines.transformers_engine  # noqa: F401  (so that no run has to)
+from sum_assets.cli import main as cli
+from sum_assets.database import embedded
+from sum_assets.database.processes import birth
+from sum_assets.database.schema import migrate, point_source
+from sum_assets.defs.instance import open_instance, register_ranges
+from sum_assets.id_range import IdRange
+from sum_assets.paths import DEMO_VARIABLE, URL_VARIABLE
 from sum_assets_tests.faults import patches
 from sum_assets_tests.tiny_models import sentence
 
@@ -160,12 +160,12 @@ class Server:
         end = time.monotonic() + 60  # it gives up after ten seconds, which a busy machine may need
         while not self._answers():
             assert time.monotonic() < end, "the server does not start"
-            starter = multiprocessing.get_context("fork").Process(target=server.start, args=[self.data])
+            starter = multiprocessing.get_context("fork").Process(target=embedded.start, args=[self.data])
             starter.start()
             starter.join()
 
     def _answers(self) -> bool:
-        if url := server.running_url(self.data):
+        if url := embedded.running_url(self.data):
             self.url = url
             with contextlib.suppress(psycopg.Error), psycopg.connect(url):
                 return True
@@ -200,7 +200,7 @@ class Server:
 
     def close(self) -> None:
         """Stop, and leave nothing."""
-        server.stop(self.data)
+        embedded.stop(self.data)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -15,7 +15,7 @@ import dagster as dg
 import yaml
 from dagster._core.execution.backfill import BulkActionStatus
 
-from sum_assets.instance import open_instance
+from sum_assets.defs.instance import open_instance
 from sum_assets_tests.faults.arena import BATCH, LEAD, Arena, Tally
 from sum_assets_tests.faults.cases import Case, case, check, wait_until
 
@@ -85,7 +85,16 @@ def _kill(name: str) -> Case:
             wait_until(deployment.answers, 90, "the webserver")
             path = arena.folder / "backfill.yaml"
             path.write_text(yaml.safe_dump(LEAD))
-            command = [sys.executable, "-m", "sum_assets.cli", "backfill", "-c", str(path), "--url", deployment.url]
+            command = [
+                sys.executable,
+                "-m",
+                "sum_assets.cli.main",
+                "backfill",
+                "-c",
+                str(path),
+                "--url",
+                deployment.url,
+            ]
             wait_until(
                 lambda: subprocess.run(command, env=deployment.environment, capture_output=True).returncode == 0,
                 90,

@@ -10,7 +10,8 @@ from typing import Any
 import psutil
 import psycopg
 
-from sum_assets.corpus import database, results
+from sum_assets.database import connection as database
+from sum_assets.database import results
 from sum_assets_tests.faults import patches
 from sum_assets_tests.faults.arena import BATCH, FIRST, LEAD, SECOND, Arena, Run, Tally, text
 

@@ -13,15 +13,15 @@ import psycopg
 from psycopg import Connection
 
 import sum_assets.pipeline
+import sum_assets.summarizer.engines.subprocess_engine
 import sum_assets.summarizer.resolve
-import sum_assets.summarizer.worker_engine
-from sum_assets.corpus import publish, results
-from sum_assets.summarizer import Abstract, Phases, Rejection, Summarizer, Summary, watch
+from sum_assets.database import publish, results
+from sum_assets.summarizer import Abstract, Phases, Rejection, Summarizer, Summary, watchdog
 
 # Names that a module imports are not its own to mypy; here they are what is replaced.
 pipeline: Any = sum_assets.pipeline
 resolve: Any = sum_assets.summarizer.resolve
-worker_engine: Any = sum_assets.summarizer.worker_engine
+worker_engine: Any = sum_assets.summarizer.engines.subprocess_engine
 
 GENERATED = "SUM_ASSETS_TESTS_GENERATED"
 
@@ -133,7 +133,7 @@ POINTS: dict[str, Callable[[int], None]] = {
 
 def engine_fails_on(abstract_id: int, how: str) -> None:
     """Make the lead engine raise on an abstract, or leave it out."""
-    from sum_assets.summarizer.lead_engine import LeadEngine
+    from sum_assets.summarizer.engines.lead_engine import LeadEngine
 
     real = LeadEngine.summarize
 
@@ -149,10 +149,10 @@ def engine_fails_on(abstract_id: int, how: str) -> None:
 
 def engine_hangs_on(abstract_id: int) -> None:
     """Make the lead engine hang on an abstract; a second counts as a hang."""
-    from sum_assets.summarizer.lead_engine import LeadEngine
+    from sum_assets.summarizer.engines.lead_engine import LeadEngine
 
     real = LeadEngine.summarize
-    watch.HANG_LIMIT = 1.0
+    watchdog.HANG_LIMIT = 1.0
 
     def summarize(engine: Any, abstracts: Any, phases: Phases) -> Iterator[list[Summary | Rejection]]:
         for finished in real(engine, abstracts, phases):
@@ -167,7 +167,7 @@ def batches_fit(rows: int) -> None:
     """Make batches of more rows run out of memory."""
     import torch
 
-    from sum_assets.summarizer.transformers_engine import TransformersGenerator
+    from sum_assets.summarizer.engines.transformers_engine import TransformersGenerator
 
     real = TransformersGenerator._generate
 
@@ -226,5 +226,5 @@ def copying_worker(folder: Path, bad: int = 0, how: str = "") -> None:
     worker_engine.ANSWER_LIMIT = 1.0
     resolve.versions_of = lambda _: {"openvino-genai": "1"}
     # The name leads to the asset.
-    asset: Any = sys.modules["sum_assets.assets.summaries"]
+    asset: Any = sys.modules["sum_assets.defs.assets.summaries"]
     asset.require_gate = lambda *_: False

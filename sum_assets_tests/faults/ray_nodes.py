@@ -9,7 +9,7 @@ from typing import Any
 
 from ray.cluster_utils import Cluster
 
-from sum_assets.summarizer.ray_worker import Actor
+from sum_assets.summarizer.parallel.ray_worker import Actor
 from sum_assets_tests.faults.slow_worker import slow
 
 

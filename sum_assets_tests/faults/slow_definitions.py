@@ -10,7 +10,7 @@ _configured = _executor.configured
 _forked = {"start_method": {"forkserver": {"preload_modules": ["sum_assets_tests.faults.slow_definitions"]}}}
 _executor.configured = lambda config: _configured({**config, **_forked})
 
-from sum_assets.definitions import defs  # noqa: E402
+from sum_assets.defs.definitions import defs  # noqa: E402
 from sum_assets_tests.faults import patches  # noqa: E402
 from sum_assets_tests.faults.cases import PAUSE  # noqa: E402
 

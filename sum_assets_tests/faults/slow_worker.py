@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from sum_assets.summarizer.batches import BatchGenerator
+from sum_assets.summarizer.engines.batching import BatchGenerator
 from sum_assets.summarizer.environments import program
 
 #: The file in which each prompt is noted when its batch is begun.

@@ -12,8 +12,8 @@ from typing import Any
 import dagster as dg
 import psutil
 
-from sum_assets.definitions import defs
-from sum_assets.instance import open_instance
+from sum_assets.defs.definitions import defs
+from sum_assets.defs.instance import open_instance
 from sum_assets.summarizer import Phases, Rejection, Summary
 from sum_assets_tests.faults import patches
 from sum_assets_tests.faults.arena import BATCH, FIRST, LEAD, Arena, Tally
@@ -38,7 +38,7 @@ def _patch() -> None:
 
 
 def _lose_device_once(note: Path) -> None:
-    from sum_assets.summarizer.lead_engine import LeadEngine
+    from sum_assets.summarizer.engines.lead_engine import LeadEngine
 
     real: Any = LeadEngine.summarize
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sum_assets.home import dagster_dir, project_file
+from sum_assets.paths import dagster_dir, project_file
 from sum_assets_tests.faults.arena import BATCH, Arena, Tally
 from sum_assets_tests.faults.cases import PAUSE, case, check, clear_failure
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from sum_assets.summarizer import share_out
+from sum_assets.summarizer.parallel import scheduler
 from sum_assets_tests.faults import patches, slow_worker
 from sum_assets_tests.faults.arena import BATCH, NOTHING, Arena, Patch, Run, Tally
 from sum_assets_tests.faults.cases import case, check, copier, wait_until
@@ -32,17 +32,19 @@ def _slow() -> None:
 
 def _slow_and_impatient() -> None:
     _slow()
-    share_out.PATIENCE = 2.0
+    scheduler.PATIENCE = 2.0
 
 
 def _slow_on_ray() -> None:
-    from sum_assets.summarizer import ray_worker  # Ray is for the run alone, not for the process that it is forked from
+    from sum_assets.summarizer.parallel import (
+        ray_worker,  # Ray is for the run alone, not for the process that it is forked from
+    )
     from sum_assets_tests.faults.ray_nodes import SlowActor
 
     replaced: Any = ray_worker
     replaced.Actor = SlowActor
     replaced.PLACE_LIMIT = 20.0
-    share_out.PATIENCE = 2.0
+    scheduler.PATIENCE = 2.0
 
 
 def _begun(arena: Arena) -> Path:

@@ -9,7 +9,7 @@ import pytest
 
 from sum_assets.errors import DeviceLostError, EngineFaultError, UserError
 from sum_assets.summarizer import Abstract, EngineState, Phases, Rejection, Summary
-from sum_assets.summarizer.faults import is_device_lost
+from sum_assets.summarizer.device_errors import is_device_lost
 from sum_assets.summarizer.isolate import summarize_each
 
 BAD = {7: "raise", 23: "nothing", 31: "raise"}
@@ -93,7 +93,7 @@ def test_lack_of_memory_is_no_lost_device() -> None:
 
 HANGING = """
 import time
-from sum_assets.summarizer import Abstract, Phases, Rejection, watch
+from sum_assets.summarizer import Abstract, Phases, Rejection, watchdog
 from sum_assets.summarizer.isolate import summarize_each
 
 class Hangs:
@@ -101,7 +101,7 @@ class Hangs:
         yield [Rejection(a.abstract_id, "none", "") for a in abstracts[:2]]
         time.sleep(60)
 
-watch.HANG_LIMIT = 0.3
+watchdog.HANG_LIMIT = 0.3
 for finished in summarize_each(Hangs(), [Abstract(i, "text") for i in range(5)], Phases(), print):
     time.sleep(0.5)  # what is done with a batch is no hang
 """

@@ -9,7 +9,7 @@ from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer import GpuSettings, resolve_settings
 from sum_assets.summarizer.devices import Device
 from sum_assets.summarizer.memory import check_memory, predict
-from sum_assets_tests.summarizer.test_transformers_engine import copier_settings
+from sum_assets_tests.summarizer.engines.test_transformers_engine import copier_settings
 
 K80 = Device("cuda", 0, "Tesla K80", (3, 7), False, 12 * 10**9)
 T5_LARGE = T5Config(d_model=1024, d_kv=64, d_ff=4096, num_layers=24, num_heads=16)

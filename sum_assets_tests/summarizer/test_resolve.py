@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from sum_assets.errors import UnsupportedError, UserError
-from sum_assets.home import models_dir
+from sum_assets.paths import models_dir
 from sum_assets.summarizer import GpuSettings, SummarizerSettings, resolve_settings
 from sum_assets.summarizer.resolve import ResolvedModel
 

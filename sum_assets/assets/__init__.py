@@ -1,8 +1,0 @@
-"""The assets: thin, each reads its partitions, calls the library, and attaches metadata."""
-
-from sum_assets.assets.abstracts import abstracts
-from sum_assets.assets.benchmark import benchmark, benchmark_report
-from sum_assets.assets.summaries import summaries
-from sum_assets.assets.summary_table import summary_table
-
-__all__ = ["abstracts", "benchmark", "benchmark_report", "summaries", "summary_table"]

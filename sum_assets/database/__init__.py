@@ -1,0 +1,1 @@
+"""Reads and writes PostgreSQL: psycopg over the statements in `sql/`. No Dagster, no torch."""

@@ -1,0 +1,124 @@
+"""Draws the benchmark's sample, and keeps its results."""
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+from psycopg import Connection
+from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Json, Jsonb
+
+from sum_assets.database.statements import statement
+from sum_assets.errors import UserError
+
+STRATA = 8
+
+
+def draw_sample(connection: Connection, rows: int) -> list[int]:
+    """Return IDs from the whole corpus, stratified by length: the same every time, and a longer sample
+    begins with the shorter one."""
+    parameters = {"rows": rows, "strata": STRATA}
+    return [row[0] for row in connection.execute(statement("benchmark_sample"), parameters)]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkRow:
+    """One row for `benchmark_summary`; an empty text is one that the model did not write."""
+
+    abstract_id: int
+    summary: str
+    input_tokens: int
+    output_tokens: int
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a cell wrote for one abstract, and from what; `title` is None where none is known."""
+
+    abstract_id: int
+    summary: str
+    capped: bool
+    input_tokens: int
+    abstract: str
+    title: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryWriter:
+    """Writes what a cell generates, as a run would, or one INSERT and COMMIT each."""
+
+    cell: str
+    one_by_one: bool
+
+    def write(self, connection: Connection, summaries: Sequence[BenchmarkRow]) -> None:
+        """Commit what finished together."""
+        rows = [(self.cell, *astuple(summary)) for summary in summaries]
+        if self.one_by_one:
+            for row in rows:
+                connection.execute("INSERT INTO sum_assets.benchmark_summary VALUES (%s, %s, %s, %s, %s, %s)", row)
+            return
+        with (
+            connection.transaction(),
+            connection.cursor() as cursor,
+            cursor.copy("COPY sum_assets.benchmark_summary FROM STDIN") as copy,
+        ):
+            for row in rows:
+                copy.write_row(row)
+
+
+def forget_summaries(connection: Connection, cell: str) -> None:
+    """Delete what an interrupted try of a cell has written."""
+    connection.execute("DELETE FROM sum_assets.benchmark_summary WHERE cell = %s", [cell])
+
+
+def store_result(connection: Connection, row: dict[str, Any]) -> None:
+    """Keep a result, in place of an earlier one of the same cell."""
+    with connection.transaction():
+        connection.execute("DELETE FROM sum_assets.benchmark_result WHERE cell = %s", [row["cell"]])
+        wrapped = {k: Jsonb(v) if isinstance(v, dict | list) else v for k, v in row.items()}
+        connection.execute(statement("benchmark_insert"), wrapped)
+
+
+def result_rows(connection: Connection, cells: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the results there are of these cells, as rows."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        query = "SELECT * FROM sum_assets.benchmark_result WHERE cell = ANY (%s)"
+        return cursor.execute(query, [list(cells)]).fetchall()
+
+
+def summaries_of(connection: Connection, cell: str) -> dict[int, Written]:
+    """Return what a cell wrote, by ID."""
+    with connection.cursor(row_factory=class_row(Written)) as cursor:
+        return {row.abstract_id: row for row in cursor.execute(statement("benchmark_summaries"), [cell])}
+
+
+def store_sweep(connection: Connection, sweep: dict[str, Any], summarizer: dict[str, Any]) -> None:
+    """Make a sweep the one in use."""
+    connection.execute(
+        "INSERT INTO sum_assets.benchmark_sweep (sweep, summarizer) VALUES (%s, %s)", [Json(sweep), Jsonb(summarizer)]
+    )
+
+
+def stored_sweep(connection: Connection) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the sweep in use and its summarizer settings. Raises UserError where there is none."""
+    query = "SELECT sweep, summarizer FROM sum_assets.benchmark_sweep ORDER BY sweep_id DESC LIMIT 1"
+    row = connection.execute(query).fetchone()
+    if row is None:
+        raise UserError("No sweep is registered. Register one: `sum-assets sweep sweeps/cpu.yaml`.")
+    return row[0], row[1]
+
+
+def gate_verdict(connection: Connection, fingerprint: str) -> tuple[bool, str] | None:
+    """Return whether an engine passed the quality gate, and if not, why; None where nobody has judged yet."""
+    query = "SELECT passes, reason FROM sum_assets.engine_gate WHERE fingerprint = %s"
+    row = connection.execute(query, [fingerprint]).fetchone()
+    return (row[0], row[1]) if row else None
+
+
+def record_gate(
+    connection: Connection, fingerprint: str, engine: str, passes: bool, reason: str, quality: dict[str, float | None]
+) -> None:
+    """Keep a verdict; the first one counts."""
+    row = {"fingerprint": fingerprint, "engine": engine, "passes": passes, "reason": reason, "quality": Jsonb(quality)}
+    connection.execute(statement("engine_gate_record"), row)

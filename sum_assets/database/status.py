@@ -1,0 +1,58 @@
+"""Says of each range how far it is, and who works on it, from the tables alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from psycopg import Connection
+
+from sum_assets.database.range_lease import Holder, holders
+from sum_assets.database.verify import RangeState, verify_range
+from sum_assets.id_range import IdRange
+
+State = Literal["done", "running", "failed", "stale", "unpublished", "partial", "not begun"]
+
+
+@dataclass(frozen=True, slots=True)
+class RangeStatus:
+    """A range held against its published fingerprint, else the newest; `holder` is a run, or one that failed."""
+
+    id_range: IdRange
+    counts: RangeState
+    holder: Holder | None
+
+    @property
+    def state(self) -> State:
+        """What a person asks: is it done, and if not, does anybody do it, and what is in the way."""
+        counts = self.counts
+        if self.holder and self.holder.alive:
+            return "running"
+        if self.holder:
+            return "failed"
+        if counts.source and counts.complete and counts.sound and counts.published + counts.rejected == counts.source:
+            return "done"
+        if not (counts.summarized or counts.rejected or counts.published):
+            return "not begun"
+        if counts.stale or counts.orphans:
+            return "stale"
+        return "unpublished" if counts.complete else "partial"
+
+    @property
+    def detail(self) -> str:
+        """Who works on it, or why the last run failed."""
+        if self.holder is None:
+            return ""
+        if self.holder.alive:
+            return str(self.holder)
+        return self.holder.failure or f"{self.holder} was killed"
+
+
+def range_status(connection: Connection, ranges: Sequence[IdRange]) -> list[RangeStatus]:
+    """Return the status of each range."""
+    leases = holders(connection)
+
+    def holder(r: IdRange) -> Holder | None:
+        touching = [h for h in leases if h.lo <= r.hi and h.hi >= r.lo]
+        return max(touching, key=lambda h: (h.alive, h.taken_at), default=None)
+
+    return [RangeStatus(r, verify_range(connection, r), holder(r)) for r in ranges]

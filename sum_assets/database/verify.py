@@ -1,0 +1,59 @@
+"""Proves in SQL that what is published is whole."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg import Connection
+from psycopg.rows import class_row
+
+from sum_assets.database.statements import statement
+from sum_assets.id_range import IdRange
+
+
+@dataclass(frozen=True, slots=True)
+class RangeState:
+    """A range held against one fingerprint, in numbers of abstracts.
+
+    `missing` are neither generated nor rejected; `stale` have a result or a published summary of an earlier
+    text; `pending` is what a run still has to do; `duplicates` are both generated and rejected, or listed
+    twice by the source; `orphans` are published without a source; `differing` are published otherwise than
+    generated, or not at all.
+    """
+
+    fingerprint: str | None
+    source: int
+    summarized: int
+    rejected: int
+    published: int
+    missing: int
+    stale: int
+    pending: int
+    duplicates: int
+    orphans: int
+    differing: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether every abstract of the range has one current result."""
+        return not (self.pending or self.duplicates)
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is published here, or all of it and nothing else."""
+        return not self.published or (self.complete and not (self.stale or self.orphans or self.differing))
+
+
+def verify_range(connection: Connection, id_range: IdRange, fingerprint: str | None = None) -> RangeState:
+    """Hold a range against a fingerprint: the given, else the published, else the newest."""
+    parameters = {"lo": id_range.lo, "hi": id_range.hi, "fingerprint": fingerprint}
+    with connection.cursor(row_factory=class_row(RangeState)) as cursor:
+        row = cursor.execute(statement("verify_range"), parameters).fetchone()
+    assert row is not None
+    return row
+
+
+def uncovered(connection: Connection, ranges: Sequence[IdRange]) -> int:
+    """Count the source rows that lie in none of the ranges."""
+    parameters = {"los": [r.lo for r in ranges], "his": [r.hi for r in ranges]}
+    row = connection.execute(statement("verify_uncovered"), parameters).fetchone()
+    return int(row[0]) if row else 0

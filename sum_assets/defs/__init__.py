@@ -1,0 +1,1 @@
+"""All that is Dagster: assets, resources, partitions, the instance and its storage."""

@@ -1,0 +1,105 @@
+"""Measures presets of the registered sweep, and puts them side by side."""
+
+from typing import cast
+
+import dagster as dg
+import yaml
+from psycopg import Connection
+from pydantic import Field
+
+from sum_assets.benchmark.projection import Corpus
+from sum_assets.benchmark.report import PresetReport, corpus_of, report
+from sum_assets.benchmark.run import Measured, measured_so_far, registered_sweep, run_sweep
+from sum_assets.defs.partitions import failing_clearly, id_ranges
+from sum_assets.defs.resources import PostgresResource
+from sum_assets.errors import UserError
+
+presets = dg.DynamicPartitionsDefinition(name="preset")
+
+
+class BenchmarkConfig(dg.Config):
+    """How to measure."""
+
+    force: bool = Field(default=False, description="Measure again what is measured already.")
+
+
+@dg.asset(partitions_def=presets, group_name="benchmark", kinds={"python"}, code_version="1", pool="gpu")
+def benchmark(
+    context: dg.AssetExecutionContext, config: BenchmarkConfig, postgres: PostgresResource
+) -> dg.MaterializeResult[None]:
+    """One preset, measured on a fixed sample of the whole corpus, in turn with the baseline; nothing is published.
+
+    Its settings are the preset's alone. Register presets with `sum-assets sweep FILE`.
+    """
+    with failing_clearly(context), postgres.connection() as connection:
+        for key in {"gpu", "summarizer"} & set(cast(dict[str, object], context.run.run_config.get("resources") or {})):
+            raise UserError(f"A preset takes its settings from the sweep alone. Take {key!r} out of the configuration.")
+
+        def tell(measured: Measured, new: bool, total: int) -> None:
+            result = measured.result
+            said = f"{result.abstracts} abstracts in {result.seconds:.1f} s" if result.seconds else result.detail
+            source = "" if new else " (measured before)"
+            context.log.info(f"{measured.cell.name}, {measured.cell.replicate}: {result.outcome}, {said}{source}")
+
+        sweep, summarizer = registered_sweep(connection)
+        keys = context.partition_keys
+        measured = run_sweep(
+            connection, sweep, summarizer, keys, alone=True, force=config.force, on_cell=tell, say=context.log.info
+        )
+        found = report(connection, measured, _corpus(context, connection))
+        for preset in found.presets:
+            if preset.preset in keys:
+                context.add_asset_metadata(_metadata(preset), partition_key=preset.preset)
+    return dg.MaterializeResult()
+
+
+def _corpus(context: dg.AssetExecutionContext, connection: Connection) -> Corpus:
+    return corpus_of(connection, len(context.instance.get_dynamic_partitions(id_ranges.name or "")))
+
+
+def _metadata(preset: PresetReport) -> dict[str, dg.MetadataValue]:
+    """Return what the asset's plots compare, and what a reader wants of one preset."""
+    plain = preset.as_json()
+    names = ("abstracts_per_second", "speedup", "speedup_low", "speedup_high", "days", "peak_mib", "device_watts")
+    numbers = {name: plain[name] for name in names}
+    if preset.quality:
+        numbers |= {"same": preset.quality.same, "opening_rouge_l": preset.quality.opening_rouge_l}
+    return {
+        "sentence": dg.MetadataValue.text(preset.sentence()),
+        "outcome": dg.MetadataValue.text(preset.outcome),
+        **({"gate": dg.MetadataValue.text(str(preset.gate))} if preset.gate else {}),
+        **{k: dg.MetadataValue.float(float(f"{v:.4g}")) for k, v in numbers.items() if v is not None},
+        "settings": dg.MetadataValue.json(preset.settings),
+        "json": dg.MetadataValue.json(plain),
+    }
+
+
+@dg.asset(deps=[benchmark], group_name="benchmark", kinds={"python"}, code_version="1")
+def benchmark_report(context: dg.AssetExecutionContext, postgres: PostgresResource) -> dg.MaterializeResult[None]:
+    """All results of the registered sweep side by side, and the run configuration of the winner."""
+    # Here, since each step of each run is a process of its own that would load matplotlib for nothing.
+    from sum_assets.benchmark.plots import as_markdown_image, figures
+    from sum_assets.benchmark.render import markdown_table, sections
+
+    with failing_clearly(context), postgres.connection() as connection:
+        measured = measured_so_far(connection, *registered_sweep(connection))
+        found = report(connection, measured, _corpus(context, connection))
+        texts = {}
+        tables = sections(found)
+        for name in ("results", "projection"):  # the others are wider than the page
+            if (section := tables.get(name)) is None:
+                continue
+            texts[name] = markdown_table(section)
+            if section.note:  # apart, for beyond some length the UI hides Markdown behind a click
+                texts[f"{name}_note"] = section.note.replace("\n", "\n\n")
+        for name, figure in figures(found).items():
+            texts[f"plot_{name}"] = as_markdown_image(figure)
+        return dg.MaterializeResult(
+            metadata={
+                "winner": found.sentence,
+                "run_configuration": dg.MetadataValue.md(f"```yaml\n{yaml.safe_dump(found.run_configuration())}```"),
+                **{name: dg.MetadataValue.md(text) for name, text in texts.items()},
+                "measured_on": dg.MetadataValue.md("\n".join(f"- {k}: {v}" for k, v in found.facts.items())),
+                "json": dg.MetadataValue.json([preset.as_json() for preset in found.presets]),
+            }
+        )

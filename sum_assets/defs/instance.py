@@ -1,0 +1,168 @@
+"""Opens the Dagster instance of the home in use, and runs the job on it."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+)
+from dagster_postgres.utils import DagsterPostgresException
+from sqlalchemy.exc import OperationalError
+
+from sum_assets.database.reconnect import open_database
+from sum_assets.defs.assets.benchmark import presets
+from sum_assets.defs.backfill import ASSETS
+from sum_assets.defs.partitions import id_ranges
+from sum_assets.defs.resources import PostgresResource
+from sum_assets.errors import UserError
+from sum_assets.id_range import IdRange
+from sum_assets.paths import dagster_dir, home, in_demo, project_file
+
+_NAME = id_ranges.name or ""
+#: The pool of all assets that use the device.
+POOL = "gpu"
+_STOPPED = "The run was stopped. What it finished is committed; run it again to go on."
+
+
+def prepare_home() -> None:
+    """Set `DAGSTER_HOME`, unless the user has, to a folder that holds our dagster.yaml.
+
+    The demo's is its own, whatever the environment says.
+    """
+    if os.environ.get("DAGSTER_HOME") and not in_demo():
+        return
+    folder = dagster_dir(home())
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(project_file("dagster.yaml"), folder / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(folder)
+
+
+@contextmanager
+def open_instance() -> Iterator[dg.DagsterInstance]:
+    """Open the instance. Raises UserError where its database is out of reach."""
+    prepare_home()
+    try:
+        instance = dg.DagsterInstance.get()
+    except dg.DagsterInvariantViolationError as error:
+        raise UserError(str(error)) from error
+    with instance:
+        # Dagster gives a pool its default limit when it first sees a run of it queued, and has by then launched two.
+        storage = instance.event_log_storage
+        if POOL not in {pool.name for pool in storage.get_pool_limits()}:
+            storage.initialize_concurrency_limit_to_default(POOL)
+        yield instance
+
+
+def await_database(run_config: Mapping[str, Any]) -> None:
+    """Wait for a database that is away, for as long as the run would later, and say so on standard error.
+
+    Raises UnreachableError in the end, UserError at once where the embedded server was not started.
+    """
+    seconds: Any = run_config
+    for key in ("resources", "postgres", "config", "wait_seconds"):
+        seconds = seconds.get(key) if isinstance(seconds, Mapping) else None
+    if not isinstance(seconds, int | float):
+        seconds = PostgresResource().wait_seconds
+    with open_database(wait_seconds=seconds) as database:
+        database(lambda connection: None)
+
+
+def set_pool(instance: dg.DagsterInstance, runs: int) -> None:
+    """Let so many runs use the devices at once."""
+    instance.event_log_storage.set_concurrency_slots(POOL, runs)
+
+
+def registered_ranges(instance: dg.DagsterInstance) -> list[IdRange]:
+    """Return the ID ranges, in order."""
+    return sorted(IdRange.from_key(key) for key in instance.get_dynamic_partitions(_NAME))
+
+
+def register_ranges(instance: dg.DagsterInstance, ranges: Sequence[IdRange]) -> None:
+    """Add ID ranges as partitions."""
+    instance.add_dynamic_partitions(_NAME, [r.key for r in ranges])
+
+
+def forget_ranges(instance: dg.DagsterInstance, ranges: Sequence[IdRange]) -> None:
+    """Delete partitions; what was made of their abstracts stays."""
+    for id_range in ranges:
+        instance.delete_dynamic_partition(_NAME, id_range.key)
+
+
+def register_presets(instance: dg.DagsterInstance, names: Sequence[str]) -> None:
+    """Make the presets of a sweep the partitions of `benchmark`; the history of others stays."""
+    partitions = presets.name or ""
+    for name in set(instance.get_dynamic_partitions(partitions)) - set(names):
+        instance.delete_dynamic_partition(partitions, name)
+    instance.add_dynamic_partitions(partitions, list(names))
+
+
+def require_registered(instance: dg.DagsterInstance, key: str) -> IdRange:
+    """Return the range that a key names. Raises UserError where it is no range, or not registered."""
+    id_range = IdRange.from_key(key)
+    if not instance.has_dynamic_partition(_NAME, key):
+        raise UserError(f"The ID range {key} is not registered. `sum-assets ranges` lists those that are.")
+    return id_range
+
+
+def materialize(
+    instance: dg.DagsterInstance,
+    first: str,
+    last: str | None,
+    run_config: Mapping[str, Any],
+    select: Sequence[str] = (),
+    log_level: str = "INFO",
+) -> dg.ExecuteInProcessResult:
+    """Run `summarize_corpus` for one partition, or in one run for all from `first` to `last`.
+
+    `select` names the assets to materialize; none means all. Raises UserError where names or configuration do
+    not fit the job.
+    """
+    from sum_assets.defs.definitions import defs  # definitions import this module's siblings, not the reverse
+
+    job = defs.resolve_job_def("summarize_corpus")
+    run_config = {"loggers": {"console": {"config": {"log_level": log_level}}}, **run_config}
+    for name in select:
+        if name not in ASSETS:
+            raise UserError(f"The job summarize_corpus has no asset {name!r}. It has: {', '.join(ASSETS)}.")
+    span = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last} if last else None
+    try:
+        return job.execute_in_process(
+            run_config,
+            instance=instance,
+            partition_key=None if last else first,
+            tags=span,
+            asset_selection=[dg.AssetKey(name) for name in select] or None,
+            raise_on_error=False,
+        )
+    except dg.DagsterInvalidConfigError as error:
+        reasons = "\n".join(f"  {e.message}" for e in error.errors)
+        raise UserError(f"The run configuration does not fit:\n{reasons}") from error
+    except (DagsterExecutionInterruptedError, KeyboardInterrupt) as error:
+        raise UserError(_STOPPED) from error
+    except (DagsterPostgresException, OperationalError) as error:
+        raise UserError(
+            "The database went away while Dagster wrote its log. What the run finished is committed; run it again to "
+            "go on."
+        ) from error
+
+
+def failure_message(result: dg.ExecuteInProcessResult) -> str:
+    """Return what a person needs to know of a failed run: the failure's own sentence, or the first cause."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            if failure.user_failure_data and failure.user_failure_data.description:
+                return failure.user_failure_data.description
+    for event in result.all_events:
+        error = getattr(event.event_specific_data, "error", None)
+        if error:
+            while error.cause:
+                error = error.cause
+            return _STOPPED if "Interrupted" in str(error.cls_name) else str(error.message).strip()
+    return "The run failed; see its log above."

@@ -1,0 +1,67 @@
+"""Dagster's own storage, in the same database as the corpus, in a schema of its own."""
+
+import os
+from typing import Any
+
+from dagster import DagsterInvariantViolationError
+from dagster._core.storage.base_storage import DagsterStorage
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._serdes import ConfigurableClassData
+from dagster_postgres import DagsterPostgresStorage
+from psycopg import conninfo
+from sqlalchemy import URL
+
+from sum_assets.database.connection import configured_url, connect
+from sum_assets.errors import UserError
+from sum_assets.paths import dagster_dir, home
+
+SCHEMA = "dagster"
+
+
+class SumAssetsStorage(DagsterPostgresStorage):
+    """Named in dagster.yaml; resolves to PostgreSQL or, where there is no database yet, to SQLite."""
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """Nothing to configure: the database is found as every other part finds it."""
+        return {}
+
+    @classmethod
+    def from_config_value(  # type: ignore[override]
+        cls, inst_data: ConfigurableClassData | None, config_value: dict[str, Any]
+    ) -> DagsterStorage:
+        """Return the storage of the database in use. Every Dagster process comes through here."""
+        # A backfill waits for a code server that is away; else the daemon takes its assets for deleted, and ends it.
+        os.environ.setdefault("DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR", "1")
+        try:
+            url = configured_url()
+            if url is None:
+                return DagsterSqliteStorage.from_local(str(dagster_dir(home()) / "history"), inst_data)
+            with connect(url) as connection:
+                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        except UserError as error:
+            raise DagsterInvariantViolationError(str(error)) from error
+        return cls(postgres_url=sqlalchemy_url(url), inst_data=inst_data)
+
+
+def sqlalchemy_url(url: str) -> str:
+    """Return a libpq URL in the form that dagster-postgres passes to SQLAlchemy, tables in our schema.
+
+    The driver is named because a bare `postgresql://` means psycopg 3 to SQLAlchemy 2.1, and
+    dagster-postgres expects psycopg2.
+    """
+    parts = {name: str(value) for name, value in conninfo.conninfo_to_dict(url).items()}
+    options = f"{parts.pop('options', '')} -csearch_path={SCHEMA}".strip()
+    known = {name: parts.pop(name, None) for name in ("user", "password", "host", "port", "dbname")}
+    host = known["host"]
+    if host and host.startswith("/"):  # a folder of sockets
+        parts["host"], host = host, None
+    return URL.create(
+        "postgresql+psycopg2",
+        username=known["user"],
+        password=known["password"],
+        host=host,
+        port=int(known["port"]) if known["port"] else None,
+        database=known["dbname"],
+        query={**parts, "options": options},
+    ).render_as_string(hide_password=False)

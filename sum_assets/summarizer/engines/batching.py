@@ -1,0 +1,74 @@
+"""Batches of an engine that generates one after the other, and what to do when one does not fit."""
+
+import gc
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.types import EngineState, Output
+
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+
+
+class BatchGenerator(ABC):
+    """Generates batch by batch; see `sum_assets.summarizer.types.Generator`."""
+
+    def __init__(self, resolved: ResolvedModel) -> None:
+        self._resolved = resolved
+        self._batch_size = resolved.batch_size
+        self._batch_tokens = resolved.batch_tokens
+        self._out_of_memory = 0
+
+    @abstractmethod
+    def _generate(self, batch: Sequence[list[int]]) -> list[list[int]]:
+        """Return the generated ids of every row, stop token included."""
+
+    def _peak_bytes(self) -> int | None:
+        """Return the device's peak memory, where it tells."""
+        return None
+
+    def generate(self, prompts: Sequence[list[int]]) -> Iterator[list[tuple[int, Output]]]:
+        """Yield each batch; where memory runs out, halve it."""
+        first = 0
+        while first < len(prompts):
+            batch = prompts[first : first + self._rows(len(prompts[first]))]
+            outputs = self._try(batch)
+            if outputs is None:
+                self._out_of_memory += 1
+                if len(batch) > 1:
+                    self._batch_size = len(batch) // 2
+                    if self._batch_tokens is not None:
+                        self._batch_tokens //= 2
+                    continue
+                need = f"{len(batch[0])} input tokens do not fit on {self._resolved.device.name}"
+                yield [(first, ("out_of_memory", need))]
+            else:
+                yield list(enumerate(outputs, first))
+            first += len(batch)
+
+    def _rows(self, longest: int) -> int:
+        """Return how many inputs go together, of which the first is the longest."""
+        if self._batch_tokens is None:
+            return self._batch_size
+        return max(1, self._batch_tokens // (longest + self._resolved.settings.max_output_tokens))
+
+    def _try(self, batch: Sequence[list[int]]) -> list[list[int]] | None:
+        """Return what was generated; None when memory ran out."""
+        try:
+            return self._generate(batch)
+        except (torch.OutOfMemoryError, MemoryError):
+            pass
+        except RuntimeError as error:
+            if not any(text in str(error).lower() for text in _OUT_OF_MEMORY):
+                raise
+        # Out here the exception, and with it every tensor of the failed attempt, is gone.
+        gc.collect()
+        if self._resolved.device.kind == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def state(self) -> EngineState:
+        """Return the batch size in use and the device's peak memory, where the device tells it."""
+        return EngineState(self._resolved.device.name, self._batch_size, self._out_of_memory, self._peak_bytes())

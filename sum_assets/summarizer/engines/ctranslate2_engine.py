@@ -1,0 +1,104 @@
+"""CTranslate2: sequence-to-sequence models in C++, in 8 bits where asked, on CPU and CUDA."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+import torch
+from ctranslate2.converters import TransformersConverter
+
+from sum_assets.errors import UserError
+from sum_assets.summarizer.engines.batching import BatchGenerator
+from sum_assets.summarizer.models import build_once, generation_config, local_folder, stop_tokens
+from sum_assets.summarizer.resolve import ResolvedModel
+
+#: On a CPU, rows of a batch that a replica gets at least; they go on side by side, each with threads of its own, for
+#: threads that share an operation wait for each other.
+_REPLICA_ROWS = 8
+
+
+class CTranslate2Generator(BatchGenerator):
+    """Generates batch by batch; see `sum_assets.summarizer.types.Generator`.
+
+    The model is converted in its own precision, once; what it computes in is chosen when it is loaded. Raises
+    UserError where it cannot be converted.
+    """
+
+    def __init__(self, resolved: ResolvedModel, tokenizer: Any) -> None:
+        super().__init__(resolved)
+        self._tokenizer = tokenizer
+        folder = converted(resolved)
+        device = resolved.device
+        threads = torch.get_num_threads() if device.kind == "cpu" else 1
+        self._replicas = max(1, min(threads, self._rows(resolved.settings.max_input_tokens) // _REPLICA_ROWS))
+        self._translator = ctranslate2.Translator(
+            str(folder),
+            device.kind,
+            device_index=device.index or 0,
+            compute_type=compute_type(resolved.precision, resolved.quantization),
+            inter_threads=self._replicas,  # they share the weights
+            intra_threads=threads // self._replicas,
+        )
+        self._rules = _rules(resolved, tokenizer)
+        self._stops = stop_tokens(resolved.files, tokenizer)
+
+    def _generate(self, batch: Sequence[list[int]]) -> list[list[int]]:
+        settings = self._resolved.settings
+        rules = dict(self._rules)
+        start = rules.pop("start", None)
+        inputs = [self._tokenizer.convert_ids_to_tokens(ids) for ids in batch]
+        parts = [inputs[part :: self._replicas] for part in range(min(self._replicas, len(inputs)))]
+        started = [
+            self._translator.translate_batch(
+                part,
+                target_prefix=[[start]] * len(part) if start else None,
+                beam_size=settings.num_beams,
+                max_decoding_length=settings.max_output_tokens,
+                max_input_length=0,
+                end_token=self._stops,
+                return_end_token=True,
+                asynchronous=True,
+                **rules,
+            )
+            for part in parts
+        ]
+        outputs: list[list[int]] = [[] for _ in batch]
+        for part, results in enumerate(started):
+            tokens = [result.result().hypotheses[0] for result in results]
+            outputs[part :: self._replicas] = [self._tokenizer.convert_tokens_to_ids(row) for row in tokens]
+        return outputs
+
+
+def compute_type(precision: str, quantization: str) -> str:
+    """Return CTranslate2's name for what to compute in (its documentation, Quantization)."""
+    return f"int8_{precision}" if quantization == "int8" else precision
+
+
+def _rules(resolved: ResolvedModel, tokenizer: Any) -> dict[str, Any]:
+    """Return the model's own rules for generation, in CTranslate2's words."""
+    own = generation_config(resolved.files)
+    rules = {
+        "repetition_penalty": own.repetition_penalty,
+        "no_repeat_ngram_size": own.no_repeat_ngram_size,
+        "length_penalty": own.length_penalty,
+        "min_decoding_length": own.min_new_tokens or own.min_length,
+        "start": own.forced_bos_token_id and tokenizer.convert_ids_to_tokens(own.forced_bos_token_id),
+    }
+    return {name: value for name, value in rules.items() if value is not None}
+
+
+def converted(resolved: ResolvedModel) -> Path:
+    """Return the folder of the converted model, made on first use."""
+
+    def build(folder: Path) -> None:
+        try:
+            TransformersConverter(str(local_folder(resolved.files))).convert(str(folder), force=True)
+        except (ValueError, AttributeError, KeyError, NotImplementedError) as error:
+            raise UserError(
+                f"model: {resolved.settings.model} cannot be converted for engine ctranslate2: {error} "
+                "Set engine: transformers."
+            ) from error
+
+    digest = resolved.files.revision.removeprefix("sha256:")[:12]
+    return build_once(f"{Path(resolved.settings.model).stem}-{digest}-ctranslate2-{ctranslate2.__version__}", build)

@@ -1,0 +1,182 @@
+"""Engines that run in a process of their own, spoken to by JSON lines."""
+
+import base64
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sum_assets.errors import UserError, WorkerError
+from sum_assets.summarizer.environments import LIBRARIES, program, python_of, versions_of
+from sum_assets.summarizer.models import build_once, local_folder, stop_tokens
+from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.types import EngineState, Output
+
+#: Seconds after which a worker that gives no answer is held to hang: far beyond what a batch takes.
+ANSWER_LIMIT = 900.0
+_ROOT = Path(__file__).parents[3]
+
+
+class WorkerGenerator:
+    """Hands prompts to a worker process and yields its outputs as they finish.
+
+    See `sum_assets.summarizer.types.Generator`. Engines of our own environment run there as they do in the step.
+    `cores` are what the process may use of the CPU. Raises UserError where it cannot load the model, WorkerError
+    where it dies, hangs or fails; the next call starts another.
+    """
+
+    def __init__(self, resolved: ResolvedModel, tokenizer: Any, cores: Sequence[int] = ()) -> None:
+        self._resolved = resolved
+        own = resolved.engine not in LIBRARIES
+        self._command = [
+            sys.executable if own else python_of(resolved.engine),
+            program("serve"),
+            "sum_assets" if own else resolved.engine,
+        ]
+        self._settings = _as_it_is(resolved) if own else _for_others(resolved, tokenizer)
+        # What is imported there must be what is imported here.
+        paths = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+        self._environment = os.environ | ({"PYTHONPATH": paths} if own else {})
+        self._settings |= {"parent": os.getpid(), "cores": list(cores)}
+        self._told: dict[str, Any] = {}
+        self.starts = 0
+        self._start()
+
+    def _start(self) -> None:
+        engine = self._resolved.engine
+        self._busy = False
+        self.starts += 1
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._environment
+        )
+        weakref.finalize(self, _end, self._process)
+        self._send(self._settings)
+        ready = self._answer()
+        if "error" in ready:
+            raise UserError(f"engine {engine}: {ready['error']}")
+        self._device_name = ready["ready"]["device_name"]
+
+    def end(self) -> None:
+        """End the process, whatever it is at."""
+        _end(self._process)
+
+    def generate(self, prompts: Sequence[list[int]]) -> Iterator[list[tuple[int, Output]]]:
+        """Yield what the worker finishes. One that is dead, or still at something else, is replaced."""
+        if self._busy or self._process.poll() is not None:
+            _end(self._process)
+            self._start()
+        self._busy = True
+        self._send({"prompts": list(prompts)})
+        while True:
+            answer = self._answer()
+            if "failed" in answer:  # it is as good as before
+                self._busy = False
+            if error := answer.get("failed") or answer.get("error"):
+                raise WorkerError(f"engine {self._resolved.engine}: {error}")
+            if "end" in answer:
+                self._told = answer["end"]
+                self._busy = False
+                return
+            yield [(index, _output(output)) for index, output in answer["done"]]
+
+    def _send(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin
+        try:
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._died() from None
+
+    def _answer(self) -> Any:
+        assert self._process.stdout
+        watch = threading.Timer(ANSWER_LIMIT, self._process.kill)
+        watch.daemon = True
+        asked = time.monotonic()
+        watch.start()
+        line = self._process.stdout.readline()
+        watch.cancel()
+        if line:
+            return json.loads(line)
+        if time.monotonic() - asked >= ANSWER_LIMIT:
+            raise WorkerError(f"the worker of engine {self._resolved.engine} gave no answer for {ANSWER_LIMIT:.0f} s")
+        raise self._died()
+
+    def _died(self) -> WorkerError:
+        code = self._process.wait()
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return WorkerError(f"the worker of engine {self._resolved.engine} ended with {how}; its last words are above")
+
+    def state(self) -> EngineState:
+        """Return what the worker told when it last finished something."""
+        return EngineState(
+            self._device_name,
+            self._told.get("batch_size", self._resolved.batch_size),
+            self._told.get("out_of_memory", 0),
+            self._told.get("peak_device_bytes"),
+            self._told.get("peak_process_bytes"),
+        )
+
+
+def _as_it_is(resolved: ResolvedModel) -> dict[str, Any]:
+    """Return what `sum_assets_worker` loads: it runs the same code, so that nothing need be spelt out."""
+    return {"resolved": base64.b64encode(pickle.dumps(resolved)).decode()}
+
+
+def _for_others(resolved: ResolvedModel, tokenizer: Any) -> dict[str, Any]:
+    """Return what the programs of other environments load, in plain words."""
+    folder = exported(resolved) if resolved.engine == "openvino" else local_folder(resolved.files)
+    stops = stop_tokens(resolved.files, tokenizer)
+    return {
+        "model": str(folder),
+        "precision": resolved.precision,
+        "quantization": resolved.quantization,
+        "encoder_decoder": resolved.encoder_decoder,
+        "max_input_tokens": resolved.settings.max_input_tokens,
+        "max_output_tokens": resolved.settings.max_output_tokens,
+        "batch_size": resolved.batch_size,
+        "stops": stops,
+        "pad": stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
+        "threads": resolved.threads_per_worker or torch.get_num_threads() if resolved.device.kind == "cpu" else None,
+        "device": resolved.device.torch_name,
+    }
+
+
+def _output(output: list[Any]) -> Output:
+    """Return an output as it was before JSON made a list of (reason, detail)."""
+    return (output[0], output[1]) if output and isinstance(output[0], str) else output
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """End the worker: it holds nothing that could be lost."""
+    process.kill()
+    process.wait()
+
+
+def exported(resolved: ResolvedModel) -> Path:
+    """Return the model as OpenVINO's folder, exported on first use in OpenVINO's environment."""
+    engine, weights = resolved.engine, "int8_sym" if resolved.quantization == "int8" else "fp32"
+    versions = "-".join(versions_of(engine).values())
+
+    def build(folder: Path) -> None:
+        source = local_folder(resolved.files)
+        command = [str(part) for part in (python_of(engine), program(f"{engine}_worker"), source, folder, weights)]
+        ran = subprocess.run(command, capture_output=True, text=True)
+        if ran.returncode:
+            said = ran.stderr.strip().splitlines()
+            raise UserError(
+                f"model: {resolved.settings.model} cannot be converted for engine {engine}: "
+                f"{said[-1] if said else f'exit code {ran.returncode}'} Set engine: transformers."
+            )
+
+    digest = resolved.files.revision.removeprefix("sha256:")[:12]
+    return build_once(f"{Path(resolved.settings.model).stem}-{digest}-{engine}-{weights}-{versions}", build)

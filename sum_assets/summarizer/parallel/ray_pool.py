@@ -1,0 +1,36 @@
+"""A pool of workers that Ray places."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import ray
+
+from sum_assets.summarizer.parallel.pool import Pool, Worker
+from sum_assets.summarizer.parallel.ray_worker import Parcel, RayWorker
+from sum_assets.summarizer.parallel.scheduler import Record
+from sum_assets.summarizer.ray_devices import connect
+from sum_assets.summarizer.resolve import ResolvedModel
+
+
+def open_ray_pool(resolved: ResolvedModel) -> Pool:
+    """Have Ray place the workers: as many as there are devices, times `workers_per_device`."""
+    assert resolved.ray_address
+    connect(resolved.ray_address)
+    per_device, on_cpu = resolved.workers_per_device, resolved.device.kind == "cpu"
+    cpus = [int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU")]
+    threads = resolved.threads_per_worker or (max(1, min(cpus) // per_device) if on_cpu else None)
+    options: dict[str, Any] = {
+        "num_cpus": threads or 0,
+        "num_gpus": 0 if on_cpu else 1 / per_device,
+        "max_restarts": 0,
+        "scheduling_strategy": "SPREAD",
+    }
+    parcel = Parcel.pack(resolved)
+    one = replace(resolved, threads_per_worker=threads)
+
+    def start() -> Callable[[], Worker]:
+        return lambda: RayWorker(one, parcel, options)
+
+    numbers = range(1, len(resolved.places) + 1)
+    return Pool(resolved, {Record(f"worker {n} on Ray", f"{n}"): start() for n in numbers})

@@ -1,0 +1,163 @@
+"""A worker somewhere on a Ray cluster: the actor that runs there, and what stands for it here."""
+
+import hashlib
+import platform
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+
+from sum_assets.errors import UserError, WorkerError
+from sum_assets.summarizer import ray_devices
+from sum_assets.summarizer.device_errors import is_device_lost, named
+from sum_assets.summarizer.engines.subprocess_engine import ANSWER_LIMIT
+from sum_assets.summarizer.engines.token_engine import load_generator, load_tokenizer
+from sum_assets.summarizer.models import build_once, local_folder
+from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.types import EngineState, Generator, Output
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A model's files in Ray's object store, from where each host takes them once."""
+
+    name: str
+    files: dict[str, Any]
+
+    @staticmethod
+    def pack(resolved: ResolvedModel) -> "Parcel":
+        """Put the files of a model into the store."""
+        folder = local_folder(resolved.files)
+        files = {p.name: ray.put(np.fromfile(p, np.uint8)) for p in sorted(folder.iterdir()) if p.is_file()}
+        key = hashlib.sha256(f"{folder.name} {resolved.files.revision}".encode()).hexdigest()[:16]
+        return Parcel(f"ray-{folder.name}-{key}", files)
+
+    def unpack(self) -> Path:
+        """Return the folder of the files on this host, made on first use."""
+
+        def build(folder: Path) -> None:
+            for name, reference in self.files.items():
+                ray.get(reference).tofile(folder / name)
+
+        return build_once(self.name, build)
+
+
+class Actor:
+    """What runs on the cluster: one loaded model."""
+
+    def __init__(self) -> None:
+        self._generator: Generator | None = None
+
+    def host(self) -> str:
+        """Return where it runs, as soon as it does."""
+        return platform.node()
+
+    def load(self, resolved: ResolvedModel, parcel: Parcel, versions: dict[str, str]) -> EngineState:
+        """Load the model. Raises UserError where that fails, or the libraries are others than those of the run."""
+        here = resolved.text_settings()["versions"]
+        if here != versions:
+            raise UserError(f"{platform.node()} has {here}, the run {versions}: install the same versions everywhere.")
+        files = replace(resolved.files, location=str(parcel.unpack()), commit=None)
+        resolved = replace(resolved, files=files)
+        self._generator = load_generator(resolved, load_tokenizer(resolved))
+        return self._generator.state()
+
+    def generate(self, prompts: list[list[int]]) -> Iterator[list[tuple[int, Output]]]:
+        """Yield what is finished as it is, see `sum_assets.summarizer.types.Generator`."""
+        assert self._generator
+        yield from self._generator.generate(prompts)
+
+    def state(self) -> EngineState:
+        """Return how the model is doing."""
+        assert self._generator
+        return self._generator.state()
+
+
+class RayWorker:
+    """Hands prompts to an actor that Ray has placed; see `sum_assets.summarizer.parallel.pool.Worker`.
+
+    Raises UserError where the cluster has no room for it, or it cannot load the model.
+    """
+
+    def __init__(self, resolved: ResolvedModel, parcel: Parcel, options: dict[str, Any]) -> None:
+        self._resolved, self._parcel, self._options = resolved, parcel, options
+        self._state: EngineState
+        self._versions = resolved.text_settings()["versions"]
+        self.starts = 0
+        self._start()
+
+    def _start(self) -> None:
+        self.starts += 1
+        self._alive = True
+        actor: Any = ray.remote(Actor)  # its methods are made as it is
+        self._actor = actor.options(**self._options).remote()
+        host = self._actor.host.remote()
+        try:
+            placed, _ = ray.wait([host], timeout=ray_devices.PLACE_LIMIT)
+            if not placed:
+                raise UserError(f"the Ray cluster has no room for {_wanted(self._options)}")
+            self.host = ray.get(host)
+            loading = self._actor.load.remote(self._resolved, self._parcel, self._versions)
+            self._state = ray.get(loading, timeout=ANSWER_LIMIT)
+        except UserError:
+            self.end()
+            raise
+        except RayError as error:
+            self.end()
+            raise _ours(error) from None
+
+    def generate(self, prompts: Sequence[list[int]]) -> Iterator[list[tuple[int, Output]]]:
+        """Yield what the actor finishes. One that is dead, or still at something else, is replaced."""
+        if not self._alive:
+            self._start()
+        self._alive = False
+        references = iter(self._actor.generate.options(num_returns="streaming").remote(list(prompts)))
+        try:
+            while True:
+                watch = threading.Timer(ANSWER_LIMIT, self.end)
+                watch.daemon = True
+                watch.start()
+                try:
+                    finished = ray.get(next(references))
+                except StopIteration:
+                    break
+                finally:
+                    watch.cancel()
+                yield finished
+            self._state = ray.get(self._actor.state.remote(), timeout=ray_devices.PLACE_LIMIT)
+            self._alive = True
+        except RayError as error:
+            ours = _ours(error)
+            if isinstance(error, RayTaskError) and not is_device_lost(error.cause):
+                self._alive = True
+            else:
+                self.end()
+            raise ours from None
+
+    def end(self) -> None:
+        """End the actor, whatever it is at; the next call starts another."""
+        self._alive = False
+        ray.kill(self._actor)
+
+    def state(self) -> EngineState:
+        """Return what it told last, and where it runs."""
+        return replace(self._state, device_name=f"{self._state.device_name} on {self.host}")
+
+
+def _ours(error: RayError) -> Exception:
+    """Return an actor's error as one of ours, in a line."""
+    if isinstance(error, RayTaskError):
+        cause = error.cause
+        return cause if isinstance(cause, UserError) else WorkerError(named(cause))
+    if isinstance(error, GetTimeoutError):
+        return WorkerError("a worker on the Ray cluster gives no answer")
+    return WorkerError(f"a worker on the Ray cluster is gone: {named(error)}")
+
+
+def _wanted(options: dict[str, Any]) -> str:
+    return ", ".join(f"{options[name]:g} {name.removeprefix('num_').upper()}" for name in ("num_gpus", "num_cpus"))

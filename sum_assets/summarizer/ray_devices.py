@@ -1,0 +1,83 @@
+"""Joins a Ray cluster and finds its devices."""
+
+import signal
+import socket
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from typing import Literal
+
+import psutil
+import ray
+from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError, WorkerCrashedError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from sum_assets.errors import UnsupportedError, UserError, first_line
+from sum_assets.summarizer.devices import Device, find_device
+
+#: Seconds in which Ray must find a place for a worker.
+PLACE_LIMIT = 60.0
+
+
+def connect(address: str) -> None:
+    """Join a cluster, once in a process. Raises UserError where none answers."""
+    if ray.is_initialized():
+        return
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        host, _, port = address.rpartition(":")
+        if host:  # where nothing listens, Ray tries for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
+        ray.init(address=address, configure_logging=False)
+    except (OSError, RuntimeError, ValueError, RayError) as error:
+        raise UserError(
+            f"ray_address {address}: no Ray cluster answers there ({first_line(error)}). Start it with `ray "
+            "start`, this host included."
+        ) from error
+    finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, before)  # Ray takes it for itself
+
+
+def cluster_devices(address: str, wanted: str) -> tuple[Device, ...]:
+    """Return the GPUs of a cluster, or the CPU of each of its nodes where `wanted` is cpu or there are no GPUs.
+
+    Raises UnsupportedError where it has no GPU and `wanted` is cuda, UserError where they do not answer.
+    """
+    connect(address)
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    gpus = {node["NodeID"]: int(node["Resources"].get("GPU", 0)) for node in nodes}
+    kind: Literal["cpu", "cuda"] = "cuda" if wanted == "cuda" or (wanted == "auto" and any(gpus.values())) else "cpu"
+    counts = gpus if kind == "cuda" else {node["NodeID"]: 1 for node in nodes if node["Resources"].get("CPU")}
+    looks = [
+        ray.remote(_look)
+        .options(
+            num_cpus=0,
+            num_gpus=0.01 if kind == "cuda" else 0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
+        )
+        .remote(kind)
+        for node_id, count in counts.items()
+        for _ in range(count)
+    ]
+    if not looks:
+        raise UnsupportedError(f"ray_address {address}: the cluster has no GPU. Set device: cpu.")
+    _, waiting = ray.wait(looks, num_returns=len(looks), timeout=PLACE_LIMIT)
+    if waiting:
+        raise UserError(
+            f"ray_address {address}: {len(waiting)} of its devices did not answer. Wait, or end what uses its GPUs."
+        )
+    found = []
+    for look in looks:
+        with suppress(NodeDiedError, TaskUnschedulableError, WorkerCrashedError):  # Ray did not know that it is gone
+            found.append(ray.get(look))
+    if not found:
+        raise UserError(f"ray_address {address}: its nodes with devices are gone. Start them again.")
+    return tuple(found)
+
+
+def _look(kind: str) -> Device:
+    """Return the device that Ray gave this task; where it is the CPU, with the host's memory."""
+    device = find_device(kind)
+    return replace(device, memory_bytes=psutil.virtual_memory().available) if kind == "cpu" else device

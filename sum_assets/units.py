@@ -1,0 +1,17 @@
+"""Times and numbers as a person says them."""
+
+#: Abstracts of the corpus that the project was made for.
+LAB_CORPUS = 3_680_000
+
+
+def duration(days: float) -> str:
+    """Return a time span in the unit that suits it."""
+    for unit, per_day in (("days", 1), ("hours", 24), ("minutes", 1440)):
+        if days * per_day >= 2:
+            return f"{days * per_day:,.1f} {unit}"
+    return f"{days * 86400:.0f} seconds"
+
+
+def count(rows: int) -> str:
+    """Return a number of rows as a person says it."""
+    return f"{rows / 1e6:.3g} million" if rows >= 1_000_000 else f"{rows:,}"

@@ -1,0 +1,85 @@
+"""The benchmark assets on a real instance: presets as partitions, and a report of them."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from psycopg import Connection
+
+from sum_assets.benchmark.run import registered_sweep
+from sum_assets.benchmark.sweep import BASELINE, REFERENCE, Sweep
+from sum_assets.database.benchmark_results import store_sweep
+from sum_assets.defs.definitions import defs
+from sum_assets.defs.instance import failure_message, register_presets
+from sum_assets.summarizer import SummarizerSettings
+from sum_assets_tests.tiny_models import sentence
+
+
+@pytest.fixture
+def registered(database: Connection, instance: dg.DagsterInstance, t5: Path) -> Connection:
+    with database.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO sum_assets.corpus_abstract (abstract_id, abstract) VALUES (%s, %s)",
+            [(i, sentence(i, 5 + i % 9)) for i in range(1, 41)],
+        )
+    sweep = Sweep.model_validate(
+        {
+            "sample": 8,
+            "baseline_sample": 2,
+            "replicates": 1,
+            "presets": {"not-here": {"device": "cuda:99"}, "batched": {"precision": "float32", "batch_size": 8}},
+        }
+    )
+    summarizer = SummarizerSettings(model=str(t5), prompt="", max_input_tokens=32, max_output_tokens=16)
+    store_sweep(database, sweep.model_dump(), summarizer.model_dump())
+    register_presets(instance, list(sweep.all_presets()))
+    return database
+
+
+def run(instance: dg.DagsterInstance, asset: str, preset: str | None, config: dict[str, Any]) -> Any:
+    return defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        config,
+        instance=instance,
+        asset_selection=[dg.AssetKey(asset)],
+        partition_key=preset,
+        raise_on_error=False,
+    )
+
+
+def metadata(result: Any) -> dict[str, Any]:
+    (event,) = result.get_asset_materialization_events()
+    return {name: value.value for name, value in event.materialization.metadata.items()}
+
+
+def test_presets_are_measured_and_reported(registered: Connection, instance: dg.DagsterInstance) -> None:
+    result = run(instance, "benchmark_report", None, {})
+    assert "Nothing of the registered sweep is measured yet" in failure_message(result)
+    result = run(instance, "benchmark", "batched", {"resources": {"gpu": {"config": {"batch_size": 2}}}})
+    assert "A preset takes its settings from the sweep alone. Take 'gpu' out" in failure_message(result)
+    found = metadata(run(instance, "benchmark", "batched", {}))
+    assert found["outcome"] == "ok"
+    assert found["speedup"] > 0
+    assert "speedup_low" not in found, "one replicate has no interval"
+    assert (found["same"], found["gate"]) == (1.0, "passes")
+    assert found["sentence"].startswith("batched (float32, batch 8 on cpu): ")
+    assert found["settings"]["batch_size"] == 8
+    found = metadata(run(instance, "benchmark", "not-here", {}))
+    assert (found["outcome"], "abstracts_per_second" in found) == ("unsupported", False)
+    assert "torch sees" in found["sentence"]
+    found = metadata(run(instance, "benchmark_report", None, {}))
+    assert {row["preset"] for row in found["json"]} == {BASELINE, REFERENCE, "batched", "not-here"}
+    assert "passes the gate" in found["winner"]
+    assert "precision: float32" in found["run_configuration"]
+    assert found["results"].count("\n| ") == 5
+    assert found["plot_speed_and_quality"].startswith("![plot](data:image/png;base64,")
+    assert sum(len(str(value)) for value in found.values()) < 200_000, "the event log keeps it"
+    assert list(registered_sweep(registered)[0].presets) == ["not-here", "batched"], "in the order of the file"
+    cells = registered.execute("SELECT count(*), count(DISTINCT cell) FROM sum_assets.benchmark_result").fetchall()
+    assert cells == [(4, 4)], "each, beside what works its baseline, and the reference once"
+
+
+def test_without_a_sweep_the_error_says_how_to_register_one(database: Connection, instance: dg.DagsterInstance) -> None:
+    register_presets(instance, ["batched"])
+    result = run(instance, "benchmark", "batched", {})
+    assert "No sweep is registered. Register one: `sum-assets sweep sweeps/cpu.yaml`" in failure_message(result)

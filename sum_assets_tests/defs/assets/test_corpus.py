@@ -1,0 +1,383 @@
+"""The three assets on a real instance, a real PostgreSQL and a real, if small, model."""
+
+import shutil
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import dagster as dg
+import pytest
+from ctranslate2.converters import TransformersConverter
+from psycopg import Connection
+from transformers import T5ForConditionalGeneration
+
+from sum_assets.benchmark import engine_gate
+from sum_assets.database.device_losses import note_loss, require_trusted, trust
+from sum_assets.database.verify import RangeState, verify_range
+from sum_assets.defs.definitions import defs
+from sum_assets.defs.instance import failure_message, materialize, register_ranges
+from sum_assets.errors import UserError
+from sum_assets.id_range import IdRange
+from sum_assets.paths import models_dir
+from sum_assets.summarizer import GpuSettings, device_lease
+from sum_assets.summarizer.engines.transformers_engine import TransformersGenerator
+from sum_assets_tests.tiny_models import COPIED, sentence
+
+FIRST, SECOND, THIRD = IdRange(1, 10), IdRange(11, 20), IdRange(21, 30)
+
+
+@pytest.fixture
+def corpus(database: Connection, instance: dg.DagsterInstance) -> Connection:
+    """Thirty sentences in a table of the user's own, ten to a range."""
+    database.execute("CREATE TABLE public.article (id bigint PRIMARY KEY, body text)")
+    with database.cursor() as cursor:
+        cursor.executemany("INSERT INTO article VALUES (%s, %s)", [(i, sentence(i, 5 + i % 9)) for i in range(1, 31)])
+    database.execute(
+        "CREATE OR REPLACE VIEW sum_assets.source_abstract AS SELECT id AS abstract_id, body AS abstract FROM article"
+    )
+    register_ranges(instance, [FIRST, SECOND, THIRD])
+    return database
+
+
+@pytest.fixture
+def config(t5: Path) -> dict[str, Any]:
+    summarizer = {"model": str(t5), "prompt": "", "max_input_tokens": 32, "max_output_tokens": 16}
+    return {
+        "resources": {
+            "summarizer": {"config": summarizer},
+            "gpu": {"config": {"device": "cpu", "precision": "float32", "batch_size": 4}},
+        }
+    }
+
+
+def with_op(config: dict[str, Any], op: str, **values: object) -> dict[str, Any]:
+    return config | {"ops": {op: {"config": values}}}
+
+
+def run_asset(
+    instance: dg.DagsterInstance, asset: str, id_range: IdRange, config: dict[str, Any]
+) -> dg.ExecuteInProcessResult:
+    """Run one asset through Dagster's own asset job, as the UI's Materialize button does."""
+    return defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        config,
+        instance=instance,
+        asset_selection=[dg.AssetKey(asset)],
+        partition_key=id_range.key,
+        raise_on_error=False,
+    )
+
+
+def metadata(instance: dg.DagsterInstance, asset: str, id_range: IdRange) -> dict[str, Any]:
+    filters = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[id_range.key])
+    found = instance.fetch_materializations(filters, limit=1).records[0].asset_materialization
+    assert found is not None
+    return {name: value.value for name, value in found.metadata.items()}
+
+
+def published(corpus: Connection) -> dict[int, str]:
+    return dict(corpus.execute("SELECT abstract_id, summary FROM sum_assets.abstract_summary").fetchall())
+
+
+def writers(corpus: Connection) -> dict[int, str]:
+    return dict(corpus.execute("SELECT abstract_id, run_id FROM sum_assets.generated_summary").fetchall())
+
+
+def copied(i: int) -> str:
+    return " ".join(sentence(i, 5 + i % 9).split()[:COPIED])
+
+
+def whole(state: RangeState) -> bool:
+    return state.sound and state.complete and state.published + state.rejected == state.source
+
+
+def test_a_range_goes_from_source_to_published(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    result = materialize(instance, FIRST.key, None, config)
+    assert result.success
+    assert published(corpus) == {i: copied(i) for i in range(1, 11)}
+    assert whole(verify_range(corpus, FIRST))
+    found = metadata(instance, "summaries", FIRST)
+    assert found["summarized"] == found["dagster/partition_row_count"] == 10
+    assert found["abstracts_per_second"] > 0
+    assert found["generated_tokens_per_second"] > 0
+    assert found["output_tokens"] == 10 * (COPIED + 1)
+    assert found["batch_size"] == 4
+    assert found["seconds_per_abstract_p50"] <= found["seconds_per_abstract_p95"]
+    phases = ("load_model", "read", "tokenize", "generate", "detokenize", "write", "other")
+    assert sum(found[f"seconds_{phase}"] for phase in phases) == pytest.approx(found["seconds_total"], rel=0.01)
+    assert found["days_for_3_68_million"] > found["days_for_this_corpus"] > 0
+    assert found["settings"]["precision"] == "float32"
+    assert found["settings"]["model_revision"].startswith("sha256:")
+    assert "10 abstracts summarized" in found["report"]
+    assert len(found["examples"].records if hasattr(found["examples"], "records") else found["examples"]) == 3
+    assert metadata(instance, "abstracts", FIRST)["characters_p50"] > 0
+    assert metadata(instance, "summary_table", FIRST)["fingerprint"] == found["fingerprint"]
+
+
+def test_a_run_waits_for_its_device_and_says_what_each_worker_did(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = ExitStack()
+    other.enter_context(device_lease.device_lease(GpuSettings(device="cpu"), print))
+    # It ends as soon as somebody waits for it.
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: other.close())
+    monkeypatch.setattr(device_lease, "time", clock)
+    config["resources"]["gpu"]["config"]["workers_per_device"] = 2
+    result = materialize(instance, FIRST.key, None, config)
+    assert result.success
+    logged = " ".join(entry.user_message for entry in instance.all_logs(result.run_id))
+    assert "waiting for cpu, in use by process" in logged
+    assert published(corpus) == {i: copied(i) for i in range(1, 11)}
+    found = metadata(instance, "summaries", FIRST)
+    assert [worker.data["worker"] for worker in found["workers"].records] == ["worker 1 on cpu", "worker 2 on cpu"]
+    assert sum(worker.data["rows"] for worker in found["workers"].records) == 10
+    assert 0 < found["workers_busy"] <= 1
+    assert found["workers_set_aside"] == 0
+    assert "worker 1 on cpu" in found["report"]
+
+
+def test_a_range_run_has_metadata_for_each_partition(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    assert materialize(instance, FIRST.key, THIRD.key, config).success
+    assert published(corpus) == {i: copied(i) for i in range(1, 31)}
+    for id_range in (FIRST, SECOND, THIRD):
+        assert metadata(instance, "summaries", id_range)["summarized"] == 10
+        assert metadata(instance, "summary_table", id_range)["published"] == 10
+    loads = [metadata(instance, "summaries", r)["seconds_load_model"] for r in (FIRST, SECOND, THIRD)]
+    assert loads[1] < loads[0] / 2, "the model is loaded once"
+
+
+def test_a_repeated_run_does_only_what_is_missing(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    pilot = run_asset(instance, "summaries", FIRST, with_op(config, "summaries", limit=3))
+    assert pilot.success
+    first = writers(corpus)
+    assert len(first) == 3
+    rest = run_asset(instance, "summaries", FIRST, config)
+    assert metadata(instance, "summaries", FIRST)["summarized"] == 7
+    assert {i for i, run in writers(corpus).items() if run == rest.run_id} == set(range(1, 11)) - set(first)
+    assert run_asset(instance, "summaries", FIRST, config).success
+    found = metadata(instance, "summaries", FIRST)
+    assert (found["summarized"], found["pending"], found["dagster/partition_row_count"]) == (0, 0, 10)
+    assert not {"abstracts_per_second", "days_for_3_68_million", "seconds_per_abstract_p50"} & set(found)
+    assert "Nothing to do" in found["report"]
+    again = run_asset(instance, "summaries", FIRST, with_op(config, "summaries", overwrite=True))
+    assert set(writers(corpus).values()) == {again.run_id}
+
+
+def test_a_pilot_is_not_published(corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]) -> None:
+    result = materialize(instance, FIRST.key, None, with_op(config, "summaries", limit=3))
+    assert not result.success
+    assert "7 of 10 abstracts have no current summary or rejection" in failure_message(result)
+    assert published(corpus) == {}
+
+
+def test_edited_added_and_deleted_abstracts_and_no_others_are_done_again(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    assert materialize(instance, FIRST.key, None, config).success
+    before = writers(corpus)
+    corpus.execute("UPDATE article SET body = %s WHERE id = 3", [sentence(99, 9)])
+    corpus.execute("DELETE FROM article WHERE id IN (4, 5)")
+    corpus.execute("INSERT INTO article VALUES (5, %s)", [sentence(98, 9)])
+    state = verify_range(corpus, FIRST)
+    assert (state.stale, state.orphans, state.sound) == (2, 1, False)
+    assert materialize(instance, FIRST.key, None, config).success
+    expected = {i: copied(i) for i in range(1, 11) if i != 4}
+    expected |= {3: " ".join(sentence(99, 9).split()[:COPIED]), 5: " ".join(sentence(98, 9).split()[:COPIED])}
+    assert published(corpus) == expected
+    after = writers(corpus)
+    assert {i for i in before if after[i] != before[i]} == {3, 5}
+    assert whole(verify_range(corpus, FIRST))
+
+
+def test_rows_without_text_are_rejected_until_they_have_one(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    for i, text in ((1, None), (2, ""), (3, " \n\t\u2003")):
+        corpus.execute("UPDATE article SET body = %s WHERE id = %s", [text, i])
+    assert materialize(instance, FIRST.key, None, config).success
+    reasons = "SELECT abstract_id, reason FROM sum_assets.rejected_abstract ORDER BY 1"
+    assert corpus.execute(reasons).fetchall() == [(1, "null"), (2, "empty"), (3, "blank")]
+    assert metadata(instance, "summaries", FIRST)["rejected_by_reason"] == {"null": 1, "empty": 1, "blank": 1}
+    state = verify_range(corpus, FIRST)
+    assert (state.published, state.rejected, state.sound) == (7, 3, True)
+    corpus.execute("UPDATE article SET body = %s WHERE id = 2", [sentence(2, 7)])
+    corpus.execute("UPDATE article SET body = '' WHERE id = 9")
+    assert materialize(instance, FIRST.key, None, config).success
+    assert corpus.execute(reasons).fetchall() == [(1, "null"), (3, "blank"), (9, "empty")]
+    assert 2 in published(corpus)
+    assert 9 not in published(corpus)
+    assert whole(verify_range(corpus, FIRST))
+
+
+def test_a_published_range_holds_one_fingerprint_of_ones_choice(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    assert materialize(instance, FIRST.key, None, config).success
+    old = metadata(instance, "summaries", FIRST)["fingerprint"]
+    config["resources"]["summarizer"]["config"]["max_output_tokens"] = 2
+    assert materialize(instance, FIRST.key, None, config).success
+    new = metadata(instance, "summaries", FIRST)["fingerprint"]
+    assert new != old
+    assert published(corpus)[1] == " ".join(copied(1).split()[:2])
+    assert metadata(instance, "summaries", FIRST)["capped_outputs"] == 10
+    assert run_asset(instance, "summary_table", FIRST, with_op({}, "summary_table", fingerprint=old)).success
+    assert published(corpus)[1] == copied(1)
+    assert corpus.execute("SELECT DISTINCT fingerprint FROM sum_assets.abstract_summary").fetchall() == [(old,)]
+
+
+def test_the_data_version_follows_the_content(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    def version(result: dg.ExecuteInProcessResult) -> str:
+        (event,) = result.get_asset_materialization_events()
+        return (event.materialization.tags or {})["dagster/data_version"]
+
+    first, second = (version(run_asset(instance, "abstracts", FIRST, {})) for _ in range(2))
+    corpus.execute("UPDATE article SET body = body || ' bale' WHERE id = 1")
+    third = version(run_asset(instance, "abstracts", FIRST, {}))
+    assert first == second != third
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"resources": {"gppu": {"config": {}}}}, "unknown key 'gppu' under 'resources'. Did you mean 'gpu'?"),
+        ({"ops": {"sumaries": {"config": {}}}}, "unknown key 'sumaries' under 'ops'. Did you mean 'summaries'?"),
+        ({"resources": {"gpu": {"config": {"batch_size": 0}}}}, "batch_size is at least 1, not 0"),
+        (
+            {"resources": {"gpu": {"config": {"device": "cpu", "precision": "float16"}}}},
+            "Set float32 or auto",
+        ),
+        ({"ops": {"summaries": {"config": {"limit": 0}}}}, "limit is at least 1, not 0"),
+        ({"resources": {"summarizer": {"config": {"model": "/nowhere"}}}}, "there is no folder /nowhere"),
+    ],
+)
+def test_bad_configuration_fails_before_anything_is_written(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any], change: dict[str, Any], message: str
+) -> None:
+    merged = {"resources": config["resources"] | change.get("resources", {}), "ops": change.get("ops", {})}
+    result = run_asset(instance, "summaries", FIRST, merged)
+    assert not result.success
+    assert message in failure_message(result)
+    assert writers(corpus) == {}
+
+
+def test_an_empty_range_and_a_missing_schema_are_named(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    empty = IdRange(31, 40)
+    register_ranges(instance, [empty])
+    for asset in ("abstracts", "summaries"):
+        result = run_asset(instance, asset, empty, config if asset == "summaries" else {})
+        assert "The range 0000000031-0000000040 has no abstracts in the source" in failure_message(result)
+    result = run_asset(instance, "summary_table", FIRST, {})
+    assert "was never materialized. Materialize it, then publish" in failure_message(result)
+    corpus.execute("DROP SCHEMA sum_assets CASCADE")
+    result = run_asset(instance, "abstracts", FIRST, {})
+    assert "has no schema sum_assets. Run `sum-assets init`" in failure_message(result)
+
+
+def test_a_key_that_is_no_range_is_named(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    instance.add_dynamic_partitions("id_range", ["everything"])
+    result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance, asset_selection=[dg.AssetKey("abstracts")], partition_key="everything", raise_on_error=False
+    )
+    assert "'everything' is no ID range" in failure_message(result)
+
+
+def with_gpu(config: dict[str, Any], **values: object) -> dict[str, Any]:
+    resources = config["resources"]
+    return {"resources": resources | {"gpu": {"config": resources["gpu"]["config"] | values}}}
+
+
+def verdicts(corpus: Connection) -> list[tuple[str, bool]]:
+    query = "SELECT engine, passes FROM sum_assets.engine_gate ORDER BY judged_at"
+    return [(row[0], row[1]) for row in corpus.execute(query)]
+
+
+def test_an_engine_that_converts_is_judged_once_and_then_runs(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_year, judge = 3e7, engine_gate._judge
+    judged: list[tuple[bool, str]] = []
+    clock = SimpleNamespace(perf_counter=lambda: time.perf_counter() + a_year * len(judged))
+    monkeypatch.setattr("sum_assets.summarizer.phases.time", clock)
+
+    def judge_for_a_year(*arguments: Any) -> tuple[bool, str]:
+        judged.append(judge(*arguments))
+        return judged[-1]
+
+    monkeypatch.setattr(engine_gate, "_judge", judge_for_a_year)
+    converting = with_gpu(config, engine="ctranslate2")
+    for id_range in (FIRST, SECOND):
+        assert materialize(instance, id_range.key, None, converting).success
+        assert metadata(instance, "summaries", id_range)["seconds_total"] < a_year, "judging is no part of its time"
+    assert len(judged) == 1
+    assert verdicts(corpus) == [("ctranslate2", True)]
+    assert published(corpus) == {i: copied(i) for i in range(1, 21)}
+    assert metadata(instance, "summaries", SECOND)["settings"]["engine"] == "ctranslate2"
+
+
+def test_a_wrong_conversion_makes_a_pilot_but_no_full_run(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any], t5: Path, tmp_path: Path
+) -> None:
+    # A model with its heads in another order, in the place of the right one's conversion.
+    folder = shutil.copytree(t5, tmp_path / "wrong")
+    model = T5ForConditionalGeneration.from_pretrained(folder)
+    for name, weights in model.named_parameters():
+        if name.endswith("Attention.q.weight"):
+            weights.data = weights.data.roll(16, dims=0)
+    model.save_pretrained(folder)
+    converting = with_gpu(config, engine="ctranslate2", quantization="int8")
+    assert materialize(instance, FIRST.key, None, with_op(converting, "summaries", limit=2), ["summaries"]).success
+    (right,) = (path for path in models_dir().glob("t5*-ctranslate2-*") if path.is_dir())
+    TransformersConverter(str(folder)).convert(str(right), force=True)
+    try:
+        result = materialize(instance, FIRST.key, None, converting)
+        assert not result.success
+        assert "engine ctranslate2 fails the quality gate against transformers in float32" in failure_message(result)
+        assert verdicts(corpus) == [("ctranslate2", False)]
+        assert len(writers(corpus)) == 2
+    finally:
+        shutil.rmtree(right)
+
+
+def test_a_device_that_is_lost_three_times_is_set_aside_until_it_is_trusted(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TransformersGenerator, "_generate", lose)
+        for _ in range(2):
+            note_loss(corpus, "cpu", "gone", "earlier")
+        result = materialize(instance, FIRST.key, None, config, ["summaries"])
+    assert not result.success
+    said = failure_message(result)
+    assert "The device cpu of" in said
+    assert "was lost 3 times within an hour and is set aside: The device is lost to this process: RuntimeError" in said
+    corpus.execute("UPDATE sum_assets.device_loss SET lost_at = lost_at - interval '1 hour' WHERE said = 'gone'")
+    require_trusted(corpus, "cpu")
+    corpus.execute("UPDATE sum_assets.device_loss SET lost_at = clock_timestamp()")
+    with pytest.raises(UserError, match="`sum-assets trust`"):
+        require_trusted(corpus, "cpu")
+    assert trust(corpus) == ["cpu"]
+    assert materialize(instance, FIRST.key, None, config).success
+
+
+def test_the_lead_needs_no_model_and_no_judge(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    assert materialize(instance, FIRST.key, None, with_gpu(config, engine="lead")).success
+    assert published(corpus) == {i: sentence(i, 5 + i % 9) for i in range(1, 11)}
+    assert verdicts(corpus) == []

