@@ -32,19 +32,19 @@ def _slow() -> None:
 
 def _slow_and_impatient() -> None:
     _slow()
-    scheduler.PATIENCE = 2.0
+    scheduler.STRAGGLER_TIMEOUT = 2.0
 
 
 def _slow_on_ray() -> None:
-    from sum_assets.summarizer.parallel import (
-        ray_worker,  # Ray is for the run alone, not for the process that it is forked from
-    )
+    # Only the run imports Ray, not the process that it is forked from.
+    from sum_assets.summarizer import ray_devices
+    from sum_assets.summarizer.parallel import ray_worker
     from sum_assets_tests.faults.ray_nodes import SlowActor
 
     replaced: Any = ray_worker
     replaced.Actor = SlowActor
-    replaced.PLACE_LIMIT = 20.0
-    scheduler.PATIENCE = 2.0
+    ray_devices.PLACEMENT_TIMEOUT = 20.0
+    scheduler.STRAGGLER_TIMEOUT = 2.0
 
 
 def _begun(arena: Arena) -> Path:
