@@ -40,7 +40,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     message, line = str(error).lower(), first_line(error).lower()
     if any(phrase in message for phrase in _OUT_OF_MEMORY):
         return True
-    # Each allocator has words of its own. An illegal access of memory is a lost device.
+    # The wording differs between allocators. An illegal memory access, however, is a lost device.
     return "memory" in line and "alloc" in line and not any(phrase in message for phrase in _DEVICE_LOST)
 
 

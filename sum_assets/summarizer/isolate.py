@@ -17,7 +17,7 @@ CANARY = Abstract(-1, "Cells divide. We counted them for a year and found that t
 def summarize_each(
     engine: Summarizer, abstracts: Sequence[Abstract], phases: Phases, on_hang: OnHang = lambda _: None
 ) -> Results:
-    """Yield what the engine yields, and each abstract exactly once, whatever the engine does.
+    """Yield the results of an engine, each abstract exactly once, even if the engine fails or leaves some out.
 
     Abstracts that the engine fails on, or does not return, are tried again in batches. A batch that fails is bisected
     down to single abstracts. Each of these is tried twice, and rejected as `engine_error` if it still fails. Raises
@@ -27,9 +27,8 @@ def summarize_each(
     """
     left = {a.abstract_id: a for a in abstracts}
     yield from _attempt(engine, left, phases, [], on_hang)
-    rows = sorted(
-        left.values(), key=lambda a: (-len(a.text), a.abstract_id)
-    )  # in the order of the engines, longest first
+    # Longest first, as engines sort them.
+    rows = sorted(left.values(), key=lambda a: (-len(a.text), a.abstract_id))
     size = max(1, engine.state().batch_size)
     for start in range(0, len(rows), size):
         yield from _bisect(engine, rows[start : start + size], phases, on_hang)
@@ -100,6 +99,6 @@ def _broken(reason: str) -> str:
 
 def _lost(error: Exception) -> DeviceLostError:
     return DeviceLostError(
-        f"The device is lost to this process: {describe_error(error)}. Run this again, in a fresh process: it resumes "
+        f"The device is lost to this process: {describe_error(error)}. Run this again, in a new process: it resumes "
         "where it stopped. If it happens again, look at the driver's log (`dmesg`, `nvidia-smi`)."
     )

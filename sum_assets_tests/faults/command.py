@@ -1,4 +1,4 @@
-"""A command line of the product in a process of its own."""
+"""Runs a command line of the product in its own process."""
 
 import contextlib
 import multiprocessing
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import sum_assets.summarizer.engines.transformers_engine  # noqa: F401  (so that no run has to)
+import sum_assets.summarizer.engines.transformers_engine  # noqa: F401  (so that no run has to import it)
 from sum_assets.cli import main as cli
 
 Patch = Callable[[], object]

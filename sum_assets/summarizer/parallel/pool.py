@@ -2,7 +2,7 @@
 
 The pool starts the workers, cuts the prompts into batches, longest first, and gives each worker a thread. A thread
 takes a batch from the `BatchScheduler`, has its worker generate it, and delivers what is finished. The scheduler
-decides which worker is a straggler or is quarantined, and which batch is blamed; the pool ends and restarts processes.
+decides which worker is a straggler or is quarantined, and which batch is blamed. The pool ends and restarts processes.
 """
 
 import os
@@ -23,7 +23,7 @@ from sum_assets.summarizer.types import EngineState, Generator, Output
 
 
 class Worker(Generator, Protocol):
-    """A generator in another process. Raises WorkerError where it fails; the next call restarts it."""
+    """A generator in another process. Raises WorkerError if it fails; the next call restarts it."""
 
     @property
     def starts(self) -> int:
@@ -39,8 +39,8 @@ class Pool:
     """Distributes prompts among workers; see `sum_assets.summarizer.types.Generator`.
 
     A batch that fails goes to another worker. A worker that keeps failing, or cannot be started, is quarantined.
-    Raises UserError where no worker can load the model. Raises a blamed batch's error after all others are finished,
-    and EngineFaultError where no worker is left.
+    Raises UserError if no worker can load the model, the error of a blamed batch after all others are finished, and
+    EngineFaultError if no worker is left.
     """
 
     def __init__(self, resolved: ResolvedModel, start: dict[WorkerStats, Callable[[], Worker]]) -> None:
@@ -130,7 +130,7 @@ class Pool:
 
 
 def open_pool(resolved: ResolvedModel, tokenizer: Any) -> Pool:
-    """Start a worker process for each worker's device. On a CPU, each gets cores of its own."""
+    """Start a worker process for each worker's device. On a CPU, each gets its own cores."""
     places = resolved.places
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     on_cpu = resolved.device.kind == "cpu"

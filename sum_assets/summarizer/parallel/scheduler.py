@@ -37,8 +37,8 @@ def cut(
     """Cut prompts, longest first, into batches of `rows`, or of `tokens` with `output` of them for each summary.
 
     No batch is more than a worker's share of all tokens. An engine with continuous batching (`continuous`) starts the
-    next prompt when one ends, and idles only at the end of a batch. It gets larger ones: half of its share of what is
-    left.
+    next prompt when one ends, and idles only at the end of a batch. So its batches are larger: half of a worker's
+    share of the tokens that are left.
     """
     costs = [length + output for length in lengths]
     total = left = sum(costs)
@@ -84,7 +84,7 @@ class WorkerStats:
 
 @dataclass(eq=False)
 class Batch:
-    """The unfinished rows of a batch, its workers, and those that failed on it (whether they were proven before)."""
+    """A batch: its unfinished rows, the workers busy with it, and who failed on it, with whether it was proven then."""
 
     rows: list[int]
     holders: set[WorkerStats] = field(default_factory=set)
@@ -115,7 +115,7 @@ class BatchScheduler:
 
     @property
     def unfinished(self) -> bool:
-        """Whether batches remain that no worker is left to take."""
+        """Whether batches remain, and no worker is left to take them."""
         return self._unsettled > 0
 
     def acquire(self, worker: WorkerStats) -> Batch | None:
@@ -137,9 +137,10 @@ class BatchScheduler:
             return None
 
     def _is_eligible(self, worker: WorkerStats, batch: Batch) -> bool:
-        """Whether a worker may take a batch.
+        """Return whether a worker may take a batch.
 
-        One whose failed batch is still open takes only batches that others failed on: it could spoil all the rest.
+        A worker whose failed batch is still open may only take batches that others failed on, so that it cannot
+        fail on all the rest.
         """
         if worker in batch.failed:
             return not self._untried(batch)
@@ -178,7 +179,7 @@ class BatchScheduler:
     def complete(self, worker: WorkerStats, batch: Batch) -> set[WorkerStats]:
         """Record that a worker completed a batch. This counts as a failure of every other worker that had it.
 
-        Returns the workers that are still at it, in vain.
+        Returns the workers that are still busy with it, which may be ended.
         """
         with self._changed:
             self._busy.discard(worker)

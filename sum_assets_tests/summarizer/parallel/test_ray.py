@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster of two nodes, each with a home of its own, as if they were two hosts."""
+"""Workers on a Ray cluster of two nodes, each with its own home, as if they were two hosts."""
 
 from collections.abc import Iterator
 from pathlib import Path
