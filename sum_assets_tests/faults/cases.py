@@ -8,18 +8,12 @@ from sum_assets_tests.faults.command import Run
 from sum_assets_tests.faults.sandbox import BATCH, Sandbox, Tally
 
 Case = Callable[[Sandbox, int], Tally]
-
-
 CASES: dict[str, Case] = {}
-
-
-#: The cases that run SEEDS times, and those that the tests run once.
+#: The cases that run SEEDS times.
 SEEDED: set[str] = set()
-
-
+#: The cases that the tests run, once each.
 SHORT: set[str] = set()
-
-
+#: Seconds between two batches, so that a run can be hit in the middle.
 PAUSE = 0.08
 
 

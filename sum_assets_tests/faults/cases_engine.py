@@ -48,8 +48,6 @@ def _row_fails(how: str) -> Case:
 
 
 case("a row that makes the engine raise", short=True)(_row_fails("raise"))
-
-
 case("a row that the engine returns nothing for")(_row_fails("leave out"))
 
 
@@ -81,6 +79,4 @@ def _row_ends_the_worker(how: str) -> Case:
 
 
 case("a row that kills the worker")(_row_ends_the_worker("kill"))
-
-
 case("a row on which the worker hangs")(_row_ends_the_worker("hang"))

@@ -21,11 +21,7 @@ from sum_assets_tests.faults.command import Patch, Run
 from sum_assets_tests.faults.server import FIRST, SECOND, Row, Server
 
 BATCH = 4
-
-
 LEAD: dict[str, Any] = {"resources": {"gpu": {"config": {"engine": "lead", "batch_size": BATCH}}}}
-
-
 #: The results under the published fingerprint of the abstracts now in the source.
 _SNAPSHOT = """
 WITH chosen AS (SELECT mode() WITHIN GROUP (ORDER BY fingerprint) AS fingerprint FROM sum_assets.abstract_summary)

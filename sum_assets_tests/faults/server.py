@@ -23,11 +23,8 @@ from sum_assets.paths import DEMO_VARIABLE, URL_VARIABLE
 from sum_assets_tests.tiny_models import sentence
 
 FIRST, SECOND = IdRange(1, 48), IdRange(49, 96)
-
-
+#: The abstracts with nothing to summarize, by ID.
 NOTHING = {5: None, 17: "", 29: " \n\t "}
-
-
 #: Records every committed write of a result.
 _AUDIT = """
 CREATE TABLE public.audit (fingerprint text, abstract_id bigint, source_hash bytea);
@@ -38,8 +35,7 @@ CREATE TRIGGER audit AFTER INSERT OR UPDATE ON sum_assets.generated_summary
 CREATE TRIGGER audit AFTER INSERT OR UPDATE ON sum_assets.rejected_abstract
     FOR EACH ROW EXECUTE FUNCTION public.audit();
 """
-
-
+#: A table and an ID.
 Row = tuple[str, int]
 
 
