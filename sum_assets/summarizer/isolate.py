@@ -99,6 +99,6 @@ def _broken(reason: str) -> str:
 
 def _lost(error: Exception) -> DeviceLostError:
     return DeviceLostError(
-        f"The device is lost to this process: {describe_error(error)}. Run this again, in a new process: it resumes "
+        f"The device is lost to this process: {describe_error(error)}. Run this again, in a fresh process: it resumes "
         "where it stopped. If it happens again, look at the driver's log (`dmesg`, `nvidia-smi`)."
     )
