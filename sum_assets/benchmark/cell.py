@@ -31,7 +31,7 @@ from sum_assets.summarizer import (
     open_summarizer,
     resolve_settings,
 )
-from sum_assets.summarizer.device_errors import is_device_lost, named
+from sum_assets.summarizer.device_errors import describe_error, is_device_lost, is_out_of_memory
 
 Outcome = Literal["ok", "out_of_memory", "unsupported", "device_lost", "killed", "timeout", "failed"]
 
@@ -163,13 +163,11 @@ def classify(error: BaseException) -> CellResult:
     said = first_line(error)
     if isinstance(error, UnsupportedError):
         return CellResult("unsupported", said)
-    # Under a limit, the loader of shared objects fails first.
-    no_room = ("memory" in said.lower() and "alloc" in said.lower()) or "failed to map segment" in said
-    if isinstance(error, MemoryError) or no_room:
+    if is_out_of_memory(error):
         return CellResult("out_of_memory", said)
     if is_device_lost(Exception(str(error))):  # a worker's as well
         return CellResult("device_lost", said)
-    return CellResult("failed", said if isinstance(error, UserError) else named(error))
+    return CellResult("failed", said if isinstance(error, UserError) else describe_error(error))
 
 
 def _end_with(parent: int) -> None:

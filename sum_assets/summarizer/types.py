@@ -38,18 +38,18 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """What one of several workers has done so far; `set_aside` says why it is no longer given anything."""
+    """A snapshot of one of several workers. `quarantined` is the reason why it gets no more batches, or None."""
 
     name: str
     rows: int
     busy_seconds: float
     total_seconds: float
     restarts: int
-    set_aside: str | None
+    quarantined: str | None
 
     @property
     def busy(self) -> float:
-        """The share of the time in which there was work that it was at work, loading again included."""
+        """The fraction of `total_seconds`, in which there was work, that the worker was busy, reloading included."""
         return self.busy_seconds / self.total_seconds if self.total_seconds else 0.0
 
 

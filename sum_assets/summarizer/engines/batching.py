@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from sum_assets.summarizer.device_errors import is_out_of_memory
 from sum_assets.summarizer.resolve import ResolvedModel
 from sum_assets.summarizer.types import EngineState, Output
-
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 class BatchGenerator(ABC):
@@ -58,10 +57,8 @@ class BatchGenerator(ABC):
         """Return what was generated; None when memory ran out."""
         try:
             return self._generate(batch)
-        except (torch.OutOfMemoryError, MemoryError):
-            pass
-        except RuntimeError as error:
-            if not any(text in str(error).lower() for text in _OUT_OF_MEMORY):
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
         # Out here the exception, and with it every tensor of the failed attempt, is gone.
         gc.collect()

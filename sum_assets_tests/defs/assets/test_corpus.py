@@ -135,7 +135,7 @@ def test_a_run_waits_for_its_device_and_says_what_each_worker_did(
     assert [worker.data["worker"] for worker in found["workers"].records] == ["worker 1 on cpu", "worker 2 on cpu"]
     assert sum(worker.data["rows"] for worker in found["workers"].records) == 10
     assert 0 < found["workers_busy"] <= 1
-    assert found["workers_set_aside"] == 0
+    assert found["workers_quarantined"] == 0
     assert "worker 1 on cpu" in found["report"]
 
 
