@@ -18,6 +18,7 @@ from sum_assets.database.benchmark_results import (
 )
 from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer import GpuSettings, SummarizerSettings
+from sum_assets.summarizer.engine_registry import ENGINES
 
 #: Abstracts to judge by: as many as docs/benchmark.md asks for.
 SAMPLE = 32
@@ -38,7 +39,7 @@ def require_gate(
     Only the first run of a fingerprint judges, on a sample of the corpus; `say` hears that it does. Return whether
     it was this one.
     """
-    if gpu.engine in ("transformers", "lead"):
+    if not ENGINES[gpu.engine].gated:
         return False
     found = gate_verdict(connection, fingerprint)
     judged = found is None
@@ -57,7 +58,7 @@ def require_gate(
 def _judge(
     connection: Connection, gpu: GpuSettings, summarizer: SummarizerSettings, fingerprint: str
 ) -> tuple[bool, str]:
-    chosen = {name: getattr(gpu, name) for name in GpuSettings.model_fields}
+    chosen = GpuSettings.of(gpu).model_dump()
     chosen |= {"device": (gpu.devices or [gpu.device])[0], "devices": [], "workers_per_device": 1}
     full = {"engine": "transformers", "precision": "float32", "quantization": "none", "attention": "auto"}
     ids = draw_sample(connection, SAMPLE)
@@ -76,7 +77,7 @@ def _write(
 ) -> dict[int, Written]:
     """Return what a preset writes, in a process of its own. Raises UnsupportedError where it does not work."""
     forget_summaries(connection, cell)
-    settings = {name: getattr(summarizer, name) for name in SummarizerSettings.model_fields}
+    settings = SummarizerSettings.of(summarizer).model_dump()
     result = run_cell(Task(cell, preset.model_dump(), settings, ids, []), _TIME_LIMIT)
     if result.outcome != "ok":
         raise UnsupportedError(

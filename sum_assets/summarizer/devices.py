@@ -8,14 +8,13 @@ documentation of bitsandbytes, torchao and FlashAttention.
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 
 from sum_assets.errors import UnsupportedError, UserError
-from sum_assets.summarizer.settings import Attention, GpuSettings, Precision, Quantization
-
-Kind = Literal["cpu", "cuda", "mps"]
+from sum_assets.summarizer.engine_registry import ENGINES
+from sum_assets.summarizer.settings import GpuSettings
+from sum_assets.summarizer.types import Attention, DeviceKind, Precision, Quantization
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class Device:
     `capability` is CUDA's compute capability; `uuid` is the same in all processes, which `index` is not.
     """
 
-    kind: Kind
+    kind: DeviceKind
     index: int | None
     name: str
     capability: tuple[int, int] | None
@@ -81,7 +80,7 @@ def devices_of(gpu: GpuSettings) -> list[list[Device]]:
 
     `auto` and `cuda` mean any CUDA device like the first. Raises UnsupportedError for one that is missing.
     """
-    if gpu.engine == "lead" or gpu.ray_address:  # Ray keeps account of its own
+    if not ENGINES[gpu.engine].has_model or gpu.ray_address:  # Ray keeps account of its own
         return []
     if gpu.devices:
         return [[device] for device in find_devices(gpu.devices)]

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, Pretrained
 
 from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer.devices import Device
-from sum_assets.summarizer.settings import Precision, Quantization
+from sum_assets.summarizer.types import Precision, Quantization
 
 #: What a process takes before there is a model: torch's libraries, and on a GPU its context there.
 OVERHEAD = 2**29

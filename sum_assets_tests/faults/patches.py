@@ -14,13 +14,13 @@ from psycopg import Connection
 
 import sum_assets.pipeline
 import sum_assets.summarizer.engines.subprocess_engine
-import sum_assets.summarizer.resolve
+import sum_assets.summarizer.environments
 from sum_assets.database import publish, results
 from sum_assets.summarizer import Abstract, Phases, Rejection, Summarizer, Summary, watchdog
 
 # Names that a module imports are not its own to mypy; here they are what is replaced.
 pipeline: Any = sum_assets.pipeline
-resolve: Any = sum_assets.summarizer.resolve
+environments: Any = sum_assets.summarizer.environments
 worker_engine: Any = sum_assets.summarizer.engines.subprocess_engine
 
 GENERATED = "SUM_ASSETS_TESTS_GENERATED"
@@ -219,12 +219,11 @@ def copying_worker(folder: Path, bad: int = 0, how: str = "") -> None:
     """Put a worker in the place of OpenVINO's that is quick and does not mind the model."""
     script = folder / f"worker-{os.getpid()}.py"
     script.write_text(_WORKER.replace("sys.argv[-2]", f'"{bad}"').replace("sys.argv[-1]", f'"{how}"'))
-    for module in (worker_engine, resolve):
-        module.python_of = lambda _: Path(sys.executable)
+    environments.python_of = lambda _: Path(sys.executable)
     worker_engine.exported = lambda resolved: Path(resolved.files.location)
     worker_engine.program = lambda _: script
     worker_engine.ANSWER_LIMIT = 1.0
-    resolve.versions_of = lambda _: {"openvino-genai": "1"}
+    environments.versions_of = lambda _: {"openvino-genai": "1"}
     # The name leads to the asset.
     asset: Any = sys.modules["sum_assets.defs.assets.summaries"]
     asset.require_gate = lambda *_: False

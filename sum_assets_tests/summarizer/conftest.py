@@ -34,10 +34,9 @@ def echo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The engine openvino, with a worker that is quick and does not mind the model."""
     script = tmp_path / "echo.py"
     script.write_text(_ECHO)
-    for module in ("engines.subprocess_engine", "resolve"):
-        monkeypatch.setattr(f"sum_assets.summarizer.{module}.python_of", lambda _: Path(sys.executable))
+    monkeypatch.setattr("sum_assets.summarizer.environments.python_of", lambda _: Path(sys.executable))
     monkeypatch.setattr(
         "sum_assets.summarizer.engines.subprocess_engine.exported", lambda resolved: resolved.files.location
     )
     monkeypatch.setattr("sum_assets.summarizer.engines.subprocess_engine.program", lambda _: script)
-    monkeypatch.setattr("sum_assets.summarizer.resolve.versions_of", lambda _: {"openvino-genai": "1"})
+    monkeypatch.setattr("sum_assets.summarizer.environments.versions_of", lambda _: {"openvino-genai": "1"})

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.resolved import ModelSettings
 from sum_assets.summarizer.types import EngineState, Output
 
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
@@ -15,7 +15,7 @@ _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 class BatchGenerator(ABC):
     """Generates batch by batch; see `sum_assets.summarizer.types.Generator`."""
 
-    def __init__(self, resolved: ResolvedModel) -> None:
+    def __init__(self, resolved: ModelSettings) -> None:
         self._resolved = resolved
         self._batch_size = resolved.batch_size
         self._batch_tokens = resolved.batch_tokens

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 
 from sum_assets.errors import UserError, WorkerError
-from sum_assets.summarizer.environments import LIBRARIES, program, python_of, versions_of
+from sum_assets.summarizer import environments
+from sum_assets.summarizer.environments import program
 from sum_assets.summarizer.models import build_once, local_folder, stop_tokens
-from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.resolved import ModelSettings
 from sum_assets.summarizer.types import EngineState, Output
 
 #: Seconds after which a worker that gives no answer is held to hang: far beyond what a batch takes.
@@ -35,20 +36,21 @@ class WorkerGenerator:
     where it dies, hangs or fails; the next call starts another.
     """
 
-    def __init__(self, resolved: ResolvedModel, tokenizer: Any, cores: Sequence[int] = ()) -> None:
+    def __init__(self, resolved: ModelSettings, tokenizer: Any, cores: Sequence[int] = ()) -> None:
         self._resolved = resolved
-        own = resolved.engine not in LIBRARIES
-        self._command = [
-            sys.executable if own else python_of(resolved.engine),
-            program("serve"),
-            "sum_assets" if own else resolved.engine,
-        ]
-        self._settings = _as_it_is(resolved) if own else _for_others(resolved, tokenizer)
-        # What is imported there must be what is imported here.
-        paths = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
-        self._environment = os.environ | ({"PYTHONPATH": paths} if own else {})
+        variables = dict(os.environ)
+        if resolved.spec.environment:
+            python, worker = environments.python_of(resolved.engine), resolved.engine
+            self._settings = _plain_settings(resolved, tokenizer)
+        else:
+            python, worker = Path(sys.executable), "sum_assets"
+            self._settings = _pickled_settings(resolved)
+            # What is imported there must be what is imported here.
+            variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+        self._command = [str(python), str(program("serve")), worker]
+        self._variables = variables
         self._settings |= {"parent": os.getpid(), "cores": list(cores)}
-        self._told: dict[str, Any] = {}
+        self._last_state: dict[str, Any] = {}
         self.starts = 0
         self._start()
 
@@ -57,7 +59,7 @@ class WorkerGenerator:
         self._busy = False
         self.starts += 1
         self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._environment
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._variables
         )
         weakref.finalize(self, _end, self._process)
         self._send(self._settings)
@@ -84,7 +86,7 @@ class WorkerGenerator:
             if error := answer.get("failed") or answer.get("error"):
                 raise WorkerError(f"engine {self._resolved.engine}: {error}")
             if "end" in answer:
-                self._told = answer["end"]
+                self._last_state = answer["end"]
                 self._busy = False
                 return
             yield [(index, _output(output)) for index, output in answer["done"]]
@@ -120,21 +122,22 @@ class WorkerGenerator:
         """Return what the worker told when it last finished something."""
         return EngineState(
             self._device_name,
-            self._told.get("batch_size", self._resolved.batch_size),
-            self._told.get("out_of_memory", 0),
-            self._told.get("peak_device_bytes"),
-            self._told.get("peak_process_bytes"),
+            self._last_state.get("batch_size", self._resolved.batch_size),
+            self._last_state.get("out_of_memory", 0),
+            self._last_state.get("peak_device_bytes"),
+            self._last_state.get("peak_process_bytes"),
         )
 
 
-def _as_it_is(resolved: ResolvedModel) -> dict[str, Any]:
-    """Return what `sum_assets_worker` loads: it runs the same code, so that nothing need be spelt out."""
+def _pickled_settings(resolved: ModelSettings) -> dict[str, Any]:
+    """Return the settings for `sum_assets_worker`, which runs the same code."""
     return {"resolved": base64.b64encode(pickle.dumps(resolved)).decode()}
 
 
-def _for_others(resolved: ResolvedModel, tokenizer: Any) -> dict[str, Any]:
-    """Return what the programs of other environments load, in plain words."""
-    folder = exported(resolved) if resolved.engine == "openvino" else local_folder(resolved.files)
+def _plain_settings(resolved: ModelSettings, tokenizer: Any) -> dict[str, Any]:
+    """Return the settings for the programs of other environments, as plain JSON."""
+    assert resolved.spec.environment
+    folder = exported(resolved) if resolved.spec.environment.exports_model else local_folder(resolved.files)
     stops = stop_tokens(resolved.files, tokenizer)
     return {
         "model": str(folder),
@@ -162,20 +165,22 @@ def _end(process: "subprocess.Popen[str]") -> None:
     process.wait()
 
 
-def exported(resolved: ResolvedModel) -> Path:
+def exported(resolved: ModelSettings) -> Path:
     """Return the model as OpenVINO's folder, exported on first use in OpenVINO's environment."""
     engine, weights = resolved.engine, "int8_sym" if resolved.quantization == "int8" else "fp32"
-    versions = "-".join(versions_of(engine).values())
+    versions = "-".join(environments.versions_of(engine).values())
 
     def build(folder: Path) -> None:
         source = local_folder(resolved.files)
-        command = [str(part) for part in (python_of(engine), program(f"{engine}_worker"), source, folder, weights)]
+        command = [
+            str(part) for part in (environments.python_of(engine), program(f"{engine}_worker"), source, folder, weights)
+        ]
         ran = subprocess.run(command, capture_output=True, text=True)
         if ran.returncode:
-            said = ran.stderr.strip().splitlines()
+            lines = ran.stderr.strip().splitlines()
             raise UserError(
                 f"model: {resolved.settings.model} cannot be converted for engine {engine}: "
-                f"{said[-1] if said else f'exit code {ran.returncode}'} Set engine: transformers."
+                f"{lines[-1] if lines else f'exit code {ran.returncode}'} Set engine: transformers."
             )
 
     digest = resolved.files.revision.removeprefix("sha256:")[:12]

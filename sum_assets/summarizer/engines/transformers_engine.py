@@ -12,8 +12,8 @@ from sum_assets.errors import UserError
 from sum_assets.summarizer.engines.batching import BatchGenerator
 from sum_assets.summarizer.engines.decoding import Decoder, can_decode, can_record, padded, record_cuda_graph
 from sum_assets.summarizer.models import stop_tokens
-from sum_assets.summarizer.resolve import ResolvedModel
-from sum_assets.summarizer.settings import Quantization
+from sum_assets.summarizer.resolved import ModelSettings
+from sum_assets.summarizer.types import Quantization
 
 
 def _quantization(quantization: Quantization, dtype: torch.dtype) -> BitsAndBytesConfig | TorchAoConfig:
@@ -34,7 +34,7 @@ class TransformersGenerator(BatchGenerator):
     where the model's files cannot be loaded.
     """
 
-    def __init__(self, resolved: ResolvedModel, tokenizer: Any, *, naive: bool = False) -> None:
+    def __init__(self, resolved: ModelSettings, tokenizer: Any, *, naive: bool = False) -> None:
         super().__init__(resolved)
         self._narrowest = resolved.settings.max_input_tokens if naive else 0
         transformers_logging.disable_progress_bar()

@@ -13,7 +13,7 @@ import torch
 from sum_assets.errors import EngineFaultError, UserError, WorkerError
 from sum_assets.summarizer.engines.subprocess_engine import WorkerGenerator
 from sum_assets.summarizer.parallel.scheduler import Record, ShareOut, cut
-from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.resolved import ModelSettings
 from sum_assets.summarizer.types import EngineState, Generator, Output, WorkerState
 
 
@@ -38,7 +38,7 @@ class Pool:
     batch on which several workers failed.
     """
 
-    def __init__(self, resolved: ResolvedModel, start: dict[Record, Callable[[], Worker]]) -> None:
+    def __init__(self, resolved: ModelSettings, start: dict[Record, Callable[[], Worker]]) -> None:
         self._resolved = resolved
         self._seconds = 0.0
         self._records = list(start)
@@ -127,9 +127,9 @@ class Pool:
         )
 
 
-def open_pool(resolved: ResolvedModel, tokenizer: Any) -> Pool:
+def open_pool(resolved: ModelSettings, tokenizer: Any) -> Pool:
     """Start a worker process in each place, on a CPU each on cores of its own."""
-    places = resolved.places
+    places = resolved.worker_devices
     available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     on_cpu = resolved.device.kind == "cpu"
     threads = resolved.threads_per_worker or (max(1, torch.get_num_threads() // len(places)) if on_cpu else None)

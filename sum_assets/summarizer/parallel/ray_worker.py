@@ -18,7 +18,7 @@ from sum_assets.summarizer.device_errors import is_device_lost, named
 from sum_assets.summarizer.engines.subprocess_engine import ANSWER_LIMIT
 from sum_assets.summarizer.engines.token_engine import load_generator, load_tokenizer
 from sum_assets.summarizer.models import build_once, local_folder
-from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.resolved import ModelSettings
 from sum_assets.summarizer.types import EngineState, Generator, Output
 
 
@@ -30,7 +30,7 @@ class Parcel:
     files: dict[str, Any]
 
     @staticmethod
-    def pack(resolved: ResolvedModel) -> "Parcel":
+    def pack(resolved: ModelSettings) -> "Parcel":
         """Put the files of a model into the store."""
         folder = local_folder(resolved.files)
         files = {p.name: ray.put(np.fromfile(p, np.uint8)) for p in sorted(folder.iterdir()) if p.is_file()}
@@ -57,7 +57,7 @@ class Actor:
         """Return where it runs, as soon as it does."""
         return platform.node()
 
-    def load(self, resolved: ResolvedModel, parcel: Parcel, versions: dict[str, str]) -> EngineState:
+    def load(self, resolved: ModelSettings, parcel: Parcel, versions: dict[str, str]) -> EngineState:
         """Load the model. Raises UserError where that fails, or the libraries are others than those of the run."""
         here = resolved.text_settings()["versions"]
         if here != versions:
@@ -84,7 +84,7 @@ class RayWorker:
     Raises UserError where the cluster has no room for it, or it cannot load the model.
     """
 
-    def __init__(self, resolved: ResolvedModel, parcel: Parcel, options: dict[str, Any]) -> None:
+    def __init__(self, resolved: ModelSettings, parcel: Parcel, options: dict[str, Any]) -> None:
         self._resolved, self._parcel, self._options = resolved, parcel, options
         self._state: EngineState
         self._versions = resolved.text_settings()["versions"]
