@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from sum_assets.summarizer.types import Architecture
+from sum_assets_tests.tiny_models import save_causal
+
 #: A worker that writes each prompt's ids but for the first and last; what it meets decides how it ends.
 _ECHO = """
 import json, os, signal, sys, time
@@ -40,3 +43,17 @@ def echo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     )
     monkeypatch.setattr("sum_assets.summarizer.engines.subprocess_engine.program", lambda _: script)
     monkeypatch.setattr("sum_assets.summarizer.environments.versions_of", lambda _: {"openvino-genai": "1"})
+
+
+@pytest.fixture
+def causal(tmp_path: Path) -> Path:
+    """An untrained causal model."""
+    folder = tmp_path / "causal"
+    save_causal(folder)
+    return folder
+
+
+@pytest.fixture
+def models(causal: Path, t5: Path) -> dict[Architecture, Path]:
+    """A model of each architecture."""
+    return {"causal": causal, "sequence-to-sequence": t5}

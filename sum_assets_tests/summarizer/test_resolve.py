@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from sum_assets.errors import UnsupportedError, UserError
 from sum_assets.paths import models_dir
@@ -143,9 +142,9 @@ def test_a_rule_that_an_engine_would_drop_is_refused_by_name(
     ],
 )
 def test_a_causal_model_s_rule_that_would_be_dropped_is_refused(
-    engine: str, rule: str, value: object, tmp_path: Path
+    engine: str, rule: str, value: object, causal: Path, tmp_path: Path
 ) -> None:
-    settings = with_rules(causal(tmp_path), tmp_path / "model", **{rule: value})
+    settings = with_rules(causal, tmp_path / "model", **{rule: value})
     with pytest.raises(UnsupportedError, match=f"engine {engine} does not apply {rule}"):
         fingerprint(settings, device="cpu", engine=engine)
 
@@ -171,17 +170,9 @@ NOT_ASKED: dict[str, object] = {
 
 @pytest.mark.usefixtures("echo")
 @pytest.mark.parametrize("engine", list(APPLIED))
-def test_rules_that_an_engine_applies_and_default_values_are_served(engine: str, t5: Path, tmp_path: Path) -> None:
-    folder = t5 if engine == "ctranslate2" else causal(tmp_path)
+def test_rules_that_an_engine_applies_and_default_values_are_served(
+    engine: str, t5: Path, causal: Path, tmp_path: Path
+) -> None:
+    folder = t5 if engine == "ctranslate2" else causal
     fingerprint(with_rules(folder, tmp_path / "applied", **APPLIED[engine]), device="cpu", engine=engine)
     fingerprint(with_rules(folder, tmp_path / "not-asked", **NOT_ASKED), device="cpu", engine=engine)
-
-
-def causal(folder: Path) -> Path:
-    """Save an untrained causal model; only its configuration matters."""
-    config = LlamaConfig(
-        vocab_size=64, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, eos_token_id=1
-    )
-    LlamaForCausalLM(config).save_pretrained(folder / "causal")
-    (folder / "causal" / "tokenizer.json").write_text("{}")
-    return folder / "causal"

@@ -41,13 +41,9 @@ def model_of(family: str) -> Any:
     config: Any = AutoConfig.for_model(family, **SIZES.get(family, CAUSAL), **ids)
     auto: Any = AutoModelForSeq2SeqLM if family in SIZES else AutoModelForCausalLM
     model = auto.from_config(config, attn_implementation="sdpa").eval()
-    config = model.generation_config
-    config.num_beams, config.max_new_tokens, config.eos_token_id, config.pad_token_id = (
-        1,
-        MAX_NEW_TOKENS,
-        [1, *range(30, 40)],
-        0,
-    )
+    generation = model.generation_config
+    generation.num_beams, generation.max_new_tokens = 1, MAX_NEW_TOKENS
+    generation.eos_token_id, generation.pad_token_id = [1, *range(30, 40)], 0
     return model
 
 
@@ -71,9 +67,8 @@ prompts_with_a_shared_head = st.tuples(
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_family_writes_what_transformers_writes(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "sum_assets.summarizer.engines.decoding.causal.BLOCK_ROWS", {"cpu": 3}
-    )  # so that a batch has several
+    # So that a batch has several blocks.
+    monkeypatch.setattr("sum_assets.summarizer.engines.decoding.causal.BLOCK_ROWS", {"cpu": 3})
     model = model_of(family)
     assert can_decode(model)
     plain, ours = model_of(family), Decoder(model)
