@@ -86,7 +86,10 @@ def save_causal(folder: Path) -> None:
         num_key_value_heads=2, head_dim=8, max_position_embeddings=512, initializer_range=0.6, pad_token_id=0,
         eos_token_id=1, bos_token_id=3,
     )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        model.lm_head.weight[: len(SPECIAL)] = 0  # it writes words alone
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
