@@ -24,7 +24,7 @@ from sum_assets.summarizer.device_lease import device_lease
 from sum_assets.summarizer.engine_registry import libraries_in_process
 from sum_assets.summarizer.environments import versions_of
 
-_LIBRARIES = {"sum-assets", "bitsandbytes", "torchao"} | libraries_in_process()
+_VERSIONED = sorted({"sum-assets", "bitsandbytes", "torchao"} | libraries_in_process())
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def plan(connection: Connection, sweep: Sweep, summarizer: SummarizerSettings) -
             "Lower `sample`, or load more."
         )
     sample, warm_up = ids[: sweep.sample], ids[sweep.sample :]
-    versions = {library: version(library) for library in _LIBRARIES if find_spec(library.replace("-", "_"))}
+    versions = {library: version(library) for library in _VERSIONED if find_spec(library.replace("-", "_"))}
 
     def cell(name: str, replicate: int, beside: str | None = None) -> Cell:
         preset = presets[name]

@@ -1,4 +1,4 @@
-"""Predicts what the workers of a device take of its memory, so that too many are refused before any is started."""
+"""Predicts the memory that workers need, so that too many on a device are refused before any is started."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +11,14 @@ from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer.devices import Device
 from sum_assets.summarizer.types import Precision, Quantization
 
-#: What a process takes before there is a model: torch's libraries, and on a GPU its context there.
+#: Bytes that a process takes without a model: torch's libraries, and on a GPU the CUDA context.
 OVERHEAD = 2**29
 _BITS = {"none": None, "int8": 8, "torchao_int8": 8, "nf4": 4, "fp4": 4}
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What one worker needs at least, in bytes."""
+    """The bytes that one worker needs at least; `keys_and_values` is its KV cache."""
 
     weights: int
     keys_and_values: int
@@ -30,18 +30,18 @@ class Need:
 
 
 def predict(config: PretrainedConfig, precision: Precision, quantization: Quantization, tokens: int) -> Need:
-    """Return what a worker needs for a batch of so many tokens, read and written.
+    """Return what a worker needs for a batch of so many tokens, input and output together.
 
-    Activations come on top: they depend on the engine, and a batch that does not fit is halved.
+    It leaves out activations, which depend on the engine. A batch that does not fit is halved.
     """
     size = getattr(torch, precision).itemsize
     auto_class: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     with torch.device("meta"):  # nothing is allocated
         model = auto_class.from_config(config)
-    every = sum(p.numel() for p in model.parameters())
+    parameters = sum(p.numel() for p in model.parameters())
     embedded = model.get_input_embeddings().weight.numel()
     bits = _BITS[quantization]
-    weights = every * size if bits is None else embedded * size + (every - embedded) * bits // 8
+    weights = parameters * size if bits is None else embedded * size + (parameters - embedded) * bits // 8
     text = config.get_text_config(decoder=True)
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
@@ -49,19 +49,19 @@ def predict(config: PretrainedConfig, precision: Precision, quantization: Quanti
 
 
 def check_memory(need: Need, device: Device, workers: int) -> None:
-    """Raise UnsupportedError where a device has not what so many workers need at least."""
+    """Raise UnsupportedError where a device has less memory than its workers need at least."""
     if device.memory_bytes is not None:
-        there = device.memory_bytes
+        available = device.memory_bytes
     elif device.kind == "cpu":
-        there = psutil.virtual_memory().available
+        available = psutil.virtual_memory().available
     else:
         return
-    if workers * need.total > there:
-        fits = there // need.total
+    if workers * need.total > available:
+        fits = available // need.total
         raise UnsupportedError(
             f"workers_per_device {workers}: {_gib(need.weights)} of weights, {_gib(need.keys_and_values)} of keys and "
             f"values and {_gib(OVERHEAD)} of libraries for each make {_gib(workers * need.total)}, and {device.name} "
-            f"has {_gib(there)}. Set workers_per_device: {max(fits, 1)}, or a smaller batch_size."
+            f"has {_gib(available)}. Set workers_per_device: {max(fits, 1)}, or a smaller batch_size."
         )
 
 

@@ -1,4 +1,4 @@
-"""Fingerprints, and models that are not to be had."""
+"""Fingerprints, models that cannot be found, and rules that an engine would drop."""
 
 import json
 import shutil
@@ -67,7 +67,7 @@ def test_models_that_are_not_whole_are_named(t5: Path, tmp_path: Path) -> None:
     for model, message in (
         (str(tmp_path / "none"), "there is no folder"),
         (str(tmp_path / "none.gguf"), "there is no file"),
-        ("nobody/no-such-model", "neither cached here nor to be had"),
+        ("nobody/no-such-model", "neither cached here nor available"),
     ):
         with pytest.raises(UserError, match=message):
             fingerprint(SummarizerSettings(model=model))

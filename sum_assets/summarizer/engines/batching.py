@@ -1,4 +1,4 @@
-"""Batches of an engine that generates one after the other, and what to do when one does not fit."""
+"""Engines that generate batch by batch, and halve a batch that does not fit into memory."""
 
 import gc
 from abc import ABC, abstractmethod
@@ -26,7 +26,7 @@ class BatchGenerator(ABC):
         """Return the generated ids of every row, stop token included."""
 
     def _peak_bytes(self) -> int | None:
-        """Return the device's peak memory, where it tells."""
+        """Return the device's peak memory in bytes, or None where it is unknown."""
         return None
 
     def generate(self, prompts: Sequence[list[int]]) -> Iterator[list[tuple[int, Output]]]:
@@ -70,5 +70,5 @@ class BatchGenerator(ABC):
         return None
 
     def state(self) -> EngineState:
-        """Return the batch size in use and the device's peak memory, where the device tells it."""
+        """Return the batch size in use and the device's peak memory."""
         return EngineState(self._resolved.device.name, self._batch_size, self._out_of_memory, self._peak_bytes())

@@ -15,7 +15,7 @@ from sum_assets.summarizer.models import build_once, generation_config, local_fo
 from sum_assets.summarizer.resolved import ModelSettings
 from sum_assets.summarizer.types import Precision, Quantization
 
-#: On a CPU, rows of a batch that a replica gets at least; they go on side by side, each with threads of its own, for
+#: Rows of a batch that a replica gets at least, on a CPU. Replicas run in parallel with threads of their own, since
 #: threads that share an operation wait for each other.
 _REPLICA_ROWS = 8
 
@@ -23,7 +23,7 @@ _REPLICA_ROWS = 8
 class CTranslate2Generator(BatchGenerator):
     """Generates batch by batch; see `sum_assets.summarizer.types.Generator`.
 
-    The model is converted in its own precision, once; what it computes in is chosen when it is loaded. Raises
+    The model is converted once, in its own precision. The precision to compute in is chosen as it is loaded. Raises
     UserError where it cannot be converted.
     """
 
@@ -51,7 +51,7 @@ class CTranslate2Generator(BatchGenerator):
         start = rules.pop("start", None)
         inputs = [self._tokenizer.convert_ids_to_tokens(ids) for ids in batch]
         parts = [inputs[part :: self._replicas] for part in range(min(self._replicas, len(inputs)))]
-        started = [
+        pending = [
             self._translator.translate_batch(
                 part,
                 target_prefix=[[start]] * len(part) if start else None,
@@ -66,7 +66,7 @@ class CTranslate2Generator(BatchGenerator):
             for part in parts
         ]
         outputs: list[list[int]] = [[] for _ in batch]
-        for part, results in enumerate(started):
+        for part, results in enumerate(pending):
             tokens = [result.result().hypotheses[0] for result in results]
             outputs[part :: self._replicas] = [self._tokenizer.convert_tokens_to_ids(row) for row in tokens]
         return outputs
@@ -96,7 +96,7 @@ def choose_computed_precision(
 
 
 def _rules(resolved: ModelSettings, tokenizer: Any) -> dict[str, Any]:
-    """Return the model's own rules for generation, in CTranslate2's words."""
+    """Return the model's own generation rules under CTranslate2's names."""
     config = generation_config(resolved.files)
     first = config.forced_bos_token_id
     rules = {

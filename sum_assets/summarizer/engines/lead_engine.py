@@ -1,4 +1,4 @@
-"""The trivial baseline of the field: the first sentences, as they stand."""
+"""Lead-3, the usual trivial baseline: the first sentences of a text, unchanged."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ class LeadEngine:
             yield results
 
     def state(self) -> EngineState:
-        """Return what there is to say: there is no device memory to run out of."""
+        """Return the batch size; no device memory is used."""
         return EngineState(self._resolved.device.name, self._resolved.batch_size, 0, None)
 
 

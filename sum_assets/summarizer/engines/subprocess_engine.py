@@ -1,4 +1,4 @@
-"""Engines that run in a process of their own, spoken to by JSON lines."""
+"""Engines in a worker process: requests and answers are lines of JSON."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ from sum_assets.summarizer.models import build_once, local_folder, stop_tokens
 from sum_assets.summarizer.resolved import ModelSettings
 from sum_assets.summarizer.types import EngineState, Output
 
-#: Seconds after which a worker that gives no answer is held to hang: far beyond what a batch takes.
+#: Seconds without an answer after which a worker counts as hung: far more than a batch takes.
 ANSWER_LIMIT = 900.0
 _ROOT = Path(__file__).parents[3]
 
@@ -32,8 +32,8 @@ class WorkerGenerator:
     """Hands prompts to a worker process and yields its outputs as they finish.
 
     See `sum_assets.summarizer.types.Generator`. Engines of our own environment run there as they do in the step.
-    `cores` are what the process may use of the CPU. Raises UserError where it cannot load the model, WorkerError
-    where it dies, hangs or fails; the next call starts another.
+    `cores` are the CPU cores that the process may use. Raises UserError where it cannot load the model, WorkerError
+    where it dies, hangs or fails; the next call starts another process.
     """
 
     def __init__(self, resolved: ModelSettings, tokenizer: Any, cores: Sequence[int] = ()) -> None:
@@ -45,7 +45,7 @@ class WorkerGenerator:
         else:
             python, worker = Path(sys.executable), "sum_assets"
             self._settings = _pickled_settings(resolved)
-            # What is imported there must be what is imported here.
+            # The worker must import the same code as this process.
             variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
         self._command = [str(python), str(program("serve")), worker]
         self._variables = variables
@@ -69,11 +69,11 @@ class WorkerGenerator:
         self._device_name = ready["ready"]["device_name"]
 
     def end(self) -> None:
-        """End the process, whatever it is at."""
+        """Kill the process, whatever it is doing."""
         _end(self._process)
 
     def generate(self, prompts: Sequence[list[int]]) -> Iterator[list[tuple[int, Output]]]:
-        """Yield what the worker finishes. One that is dead, or still at something else, is replaced."""
+        """Yield what the worker finishes. A worker that is dead or still busy is replaced."""
         if self._busy or self._process.poll() is not None:
             _end(self._process)
             self._start()
@@ -81,7 +81,7 @@ class WorkerGenerator:
         self._send({"prompts": list(prompts)})
         while True:
             answer = self._answer()
-            if "failed" in answer:  # it is as good as before
+            if "failed" in answer:  # the worker can go on
                 self._busy = False
             if error := answer.get("failed") or answer.get("error"):
                 raise WorkerError(f"engine {self._resolved.engine}: {error}")
@@ -119,7 +119,7 @@ class WorkerGenerator:
         return WorkerError(f"the worker of engine {self._resolved.engine} ended with {how}; its last words are above")
 
     def state(self) -> EngineState:
-        """Return what the worker told when it last finished something."""
+        """Return the state that the worker last reported."""
         return EngineState(
             self._device_name,
             self._last_state.get("batch_size", self._resolved.batch_size),
@@ -160,7 +160,7 @@ def _output(output: list[Any]) -> Output:
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
-    """End the worker: it holds nothing that could be lost."""
+    """Kill the worker: it holds nothing that could be lost."""
     process.kill()
     process.wait()
 

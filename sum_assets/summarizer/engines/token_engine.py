@@ -1,4 +1,4 @@
-"""What all engines with a model share: text to tokens, tokens to text, longest first."""
+"""What all engines with a model share: texts to tokens, longest first, and tokens to texts."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
@@ -25,7 +25,7 @@ def load_tokenizer(resolved: ModelSettings) -> Any:
 
 
 def load_generator(resolved: ModelSettings, tokenizer: Any, *, naive: bool = False) -> Generator:
-    """Load the model into this process or, for an engine in an environment of its own, into a worker's."""
+    """Load the model, into a worker process where the engine has its own environment."""
     if resolved.threads_per_worker:
         torch.set_num_threads(resolved.threads_per_worker)
     options = {"naive": True} if naive and resolved.spec.naive else {}
@@ -49,7 +49,7 @@ class TokenEngine:
         self._stops = stop_tokens(resolved.files, self._tokenizer)
 
     def summarize(self, abstracts: Iterable[Abstract], phases: Phases) -> Iterator[list[Summary | Rejection]]:
-        """Generate longest first, so that the largest need of memory comes at once, not at the end."""
+        """Generate longest first, so that a lack of memory shows at once, not at the end."""
         with phases("tokenize"):
             inputs = self._encoder.encode([(a.abstract_id, a.text) for a in abstracts])
             inputs.sort(key=lambda e: (-len(e.ids), e.abstract_id))

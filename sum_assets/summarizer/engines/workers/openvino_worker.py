@@ -48,7 +48,7 @@ def export(model: str, out: str, weights: str) -> None:
 
 
 def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str, Any]]]:
-    """Return the device's name, a function that generates, and one that has nothing to tell."""
+    """Return the device's name, a function that generates, and one that returns an empty state."""
     if settings["threads"] == 1:
         # With one thread on a CPU with AMX it ends with SIGFPE: github.com/openvinotoolkit/openvino/issues/33300.
         os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
@@ -62,7 +62,7 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str
     capability, precision = _PRECISIONS[settings["precision"]]
     if capability not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise ValueError(f"this CPU does not compute in {settings['precision']}; set precision to float32.")
-    # Without a precision of their own, keys and values may be kept in 8 bits.
+    # Without this property, OpenVINO may keep the KV cache in 8 bits.
     properties = {"INFERENCE_PRECISION_HINT": precision, "KV_CACHE_PRECISION": precision}
     if settings["quantization"] == "int8":
         properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = str(_group_size(settings["model"]))
@@ -91,10 +91,10 @@ def _load_causal(settings: dict[str, Any], properties: dict[str, Any]) -> Genera
     scheduler = genai.SchedulerConfig()
     scheduler.max_num_seqs = settings["batch_size"]
     scheduler.max_num_batched_tokens = max(2048, settings["batch_size"])  # its own 256 cut a prompt into pieces
-    scheduler.enable_prefix_caching = True  # the instruction, which all prompts begin with, is read once
+    scheduler.enable_prefix_caching = True  # the instruction, which all prompts begin with, is prefilled once
     pipeline = genai.ContinuousBatchingPipeline(settings["model"], scheduler, "CPU", properties)
-    own = Path(settings["model"], "generation_config.json")
-    config = genai.GenerationConfig(own) if own.is_file() else genai.GenerationConfig()
+    rules = Path(settings["model"], "generation_config.json")
+    config = genai.GenerationConfig(rules) if rules.is_file() else genai.GenerationConfig()
     config.do_sample = False
     config.num_beams = config.num_return_sequences = 1
     config.max_new_tokens = settings["max_output_tokens"]
@@ -111,7 +111,7 @@ def _load_causal(settings: dict[str, Any], properties: dict[str, Any]) -> Genera
             pipeline.step()
             states = [(index, handle.get_status()) for index, handle in running.items()]
             if any(state == genai.GenerationStatus.IGNORED for _, state in states):
-                raise MemoryError("keys and values of a prompt do not fit; set a smaller batch_size.")
+                raise MemoryError("the KV cache of a prompt does not fit; set a smaller batch_size.")
             done = [index for index, state in states if state != genai.GenerationStatus.RUNNING]
             if done:
                 yield [(index, list(running.pop(index).read_all()[0].generated_ids)) for index in done]
@@ -124,10 +124,11 @@ def _load_encoder_decoder(settings: dict[str, Any], properties: dict[str, Any]) 
     from optimum.intel import OVModelForSeq2SeqLM
 
     model = OVModelForSeq2SeqLM.from_pretrained(settings["model"], ov_config=properties, local_files_only=True)
-    own, stops, pad = model.generation_config, set(settings["stops"]), settings["pad"]
-    own.do_sample, own.num_beams, own.max_length = False, 1, None
-    own.temperature = own.top_p = own.top_k = None
-    own.max_new_tokens, own.eos_token_id, own.pad_token_id = settings["max_output_tokens"], settings["stops"], pad
+    config, stops, pad = model.generation_config, set(settings["stops"]), settings["pad"]
+    config.do_sample, config.num_beams, config.max_length = False, 1, None
+    config.temperature = config.top_p = config.top_k = None
+    config.max_new_tokens = settings["max_output_tokens"]
+    config.eos_token_id, config.pad_token_id = settings["stops"], pad
 
     def generate(prompts: list[list[int]]) -> Iterator[Finished]:
         for first in range(0, len(prompts), settings["batch_size"]):

@@ -14,8 +14,8 @@ def serve(engine: str) -> int:
     """Answer one line of settings, then one line of prompts after another, until the input ends.
 
     `load(settings)` of the engine's module returns the device's name, a function that yields what it finishes, and
-    one that tells how it is doing: `peak_device_bytes`, and what else it knows. A ValueError's text is meant for the
-    user. What the function raises ends the process, unless the module's `survives(error)` says otherwise.
+    one that returns its state: `peak_device_bytes`, and what else it knows. A ValueError's text is meant for the
+    user. An error of the function ends the process, unless the module's `survives(error)` is true.
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # they are for the run, which lets a batch be finished
         signal.signal(number, signal.SIG_IGN)
@@ -46,11 +46,11 @@ def serve(engine: str) -> int:
             for done in generate(json.loads(line)["prompts"]):
                 answer(done=done)
         except Exception as error:
-            said = f"{type(error).__name__}: {error}"
+            message = f"{type(error).__name__}: {error}"
             if not getattr(module, "survives", lambda _: False)(error):
-                answer(error=said)
+                answer(error=message)
                 return 1
-            answer(failed=said)
+            answer(failed=message)
             continue
         answer(end=state() | {"peak_process_bytes": _peak_process_bytes()})
     return 0

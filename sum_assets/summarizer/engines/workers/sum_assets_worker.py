@@ -1,4 +1,4 @@
-"""A model on an engine of our own environment, for `serve.py`: the code that serves it inside of a step."""
+"""A model on an engine of our own environment, for `serve.py`: it runs the same code as the step."""
 
 import base64
 import pickle
@@ -17,7 +17,7 @@ Generate = Callable[[list[list[int]]], Iterator[list[tuple[int, Output]]]]
 
 
 def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str, Any]]]:
-    """Return the device's name, a function that generates, and one that tells batch size and memory."""
+    """Return the device's name, a function that generates, and one that returns batch size and memory."""
     resolved: ModelSettings = pickle.loads(base64.b64decode(settings["resolved"]))
     if resolved.device.kind == "cuda":
         torch.cuda.set_device(resolved.device.index)  # or each worker takes some memory of the first as well

@@ -12,7 +12,7 @@ from typing import Any
 Finished = list[tuple[int, list[int]]]
 Generate = Callable[[list[list[int]]], Iterator[Finished]]
 
-#: Tokens whose keys and values lie together. vLLM's own 128 on a CPU is longer than what all prompts begin with.
+#: Tokens of a block of the KV cache. vLLM's own 128 on a CPU is longer than the prefix that all prompts share.
 _BLOCK = 32
 
 
@@ -44,14 +44,14 @@ def _compiles() -> bool:
     """Return whether torch can compile for this CPU: it needs a C++ compiler and Python's headers."""
     compiler, header = os.environ.get("CXX", "g++"), Path(sysconfig.get_path("include"), "Python.h")
     needed = {compiler: shutil.which(compiler), str(header): header.is_file()}
-    missing = [what for what, found in needed.items() if not found]
+    missing = [name for name, present in needed.items() if not present]
     if missing:
         print(f"vLLM is slower without compiling the model, which takes {' and '.join(missing)}.", file=sys.stderr)
     return not missing
 
 
 def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str, Any]]]:
-    """Return the device's name, a function that generates, and one that tells the device's peak memory."""
+    """Return the device's name, a function that generates, and one that returns the device's peak memory."""
     if not Path(settings["model"], "config.json").is_file():
         raise ValueError(f"there is no model in {settings['model']}; name a folder with config.json and weights.")
     _prepare(settings)
@@ -72,7 +72,7 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str
     if kind == "cpu":
         on_cpu = {
             "block_size": _BLOCK,
-            # Or it takes nearly all memory for keys and values, and fails where others use some.
+            # Otherwise the KV cache takes nearly all memory, and loading fails where others use some.
             "kv_cache_memory_bytes": 1,
             "num_gpu_blocks_override": 1 + batch * -(-longest // _BLOCK),
             "enforce_eager": not _compiles(),
@@ -84,16 +84,16 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str
             dtype=settings["precision"],
             max_model_len=longest,
             max_num_seqs=batch,
-            enable_prefix_caching=True,  # the instruction, which all prompts begin with, is read once
+            enable_prefix_caching=True,  # the instruction, which all prompts begin with, is prefilled once
             disable_log_stats=True,
             **on_cpu,
         ),
         UsageContext.LLM_CLASS,
     )
-    own = engine.model_config.get_diff_sampling_param()
+    rules = engine.model_config.get_diff_sampling_param()
     params = SamplingParams(
         temperature=0,
-        repetition_penalty=own.get("repetition_penalty", 1.0),
+        repetition_penalty=rules.get("repetition_penalty", 1.0),
         max_tokens=settings["max_output_tokens"],
         stop_token_ids=settings["stops"],
         detokenize=False,
