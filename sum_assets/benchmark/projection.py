@@ -13,7 +13,7 @@ from sum_assets.benchmark.cell import CellResult
 from sum_assets.benchmark.statistics import Noise
 from sum_assets.database.profile import FRACTIONS, Lengths
 from sum_assets.pipeline import WINDOW
-from sum_assets.summarizer.environments import LIBRARIES
+from sum_assets.summarizer.engine_registry import ENGINES
 
 #: Bytes beside the text that an abstract takes in `generated_summary` and `abstract_summary`, indexes included: by
 #: pg_total_relation_size of 20,000 rows, 393. A run takes 56 kB of `event_logs` (the demo, five runs), a log line 1 kB.
@@ -206,8 +206,9 @@ def _fit_batches(replicates: Sequence[CellResult], padded_to: int | None) -> tup
 
 def _overlapping(settings: Mapping[str, Any]) -> bool:
     """Return whether several batches are in work at once."""
+    spec = ENGINES.get(settings.get("engine", ""))
     return (
-        settings.get("engine") in LIBRARIES
+        (spec is not None and spec.continuous)
         or settings.get("workers_per_device", 1) > 1
         or len(settings.get("devices", [])) > 1
     )

@@ -21,9 +21,10 @@ from sum_assets.database.benchmark_results import draw_sample, forget_summaries,
 from sum_assets.errors import UserError
 from sum_assets.summarizer import SummarizerSettings
 from sum_assets.summarizer.device_lease import device_lease
-from sum_assets.summarizer.environments import LIBRARIES, versions_of
+from sum_assets.summarizer.engine_registry import libraries_in_process
+from sum_assets.summarizer.environments import versions_of
 
-_OURS = ("sum-assets", "torch", "transformers", "bitsandbytes", "torchao", "ctranslate2")
+_VERSIONED = sorted({"sum-assets", "bitsandbytes", "torchao"} | libraries_in_process())
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def plan(connection: Connection, sweep: Sweep, summarizer: SummarizerSettings) -
             "Lower `sample`, or load more."
         )
     sample, warm_up = ids[: sweep.sample], ids[sweep.sample :]
-    versions = {library: version(library) for library in _OURS if find_spec(library.replace("-", "_"))}
+    versions = {library: version(library) for library in _VERSIONED if find_spec(library.replace("-", "_"))}
 
     def cell(name: str, replicate: int, beside: str | None = None) -> Cell:
         preset = presets[name]
@@ -72,7 +73,7 @@ def plan(connection: Connection, sweep: Sweep, summarizer: SummarizerSettings) -
             "preset": preset.model_dump(),
             "summarizer": summarizer.model_dump(),
             "warm_up": sweep.warm_up,
-            "versions": versions | (versions_of(preset.engine) if preset.engine in LIBRARIES else {}),
+            "versions": versions | versions_of(preset.engine),
             "beside": beside,
         }
         identity = json.dumps([settings, taken, replicate, platform.node()], sort_keys=True)

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, Pretrained
 
 from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer.devices import Device
-from sum_assets.summarizer.settings import Precision, Quantization
+from sum_assets.summarizer.types import Precision, Quantization
 
 #: Bytes that a process takes before it loads a model: torch's libraries and, on a GPU, its context.
 OVERHEAD = 2**29

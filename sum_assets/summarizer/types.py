@@ -6,6 +6,12 @@ from typing import Literal, Protocol
 
 from sum_assets.summarizer.phases import Phases
 
+DeviceKind = Literal["cpu", "cuda", "mps"]
+Architecture = Literal["causal", "sequence-to-sequence"]
+Precision = Literal["float32", "bfloat16", "float16"]
+Quantization = Literal["none", "int8", "nf4", "fp4", "torchao_int8"]
+Attention = Literal["eager", "sdpa", "flash_attention_2"]
+
 
 @dataclass(frozen=True, slots=True)
 class Abstract:

@@ -36,12 +36,13 @@ from sum_assets.defs.resources.summarizer import demo_summarizer
 from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer import resolve_settings
 from sum_assets.summarizer.devices import choose_precision, find_device
+from sum_assets.summarizer.engine_registry import installable_engines
 from sum_assets.summarizer.engines.ctranslate2_engine import converted
 from sum_assets.summarizer.engines.subprocess_engine import exported
-from sum_assets.summarizer.environments import LIBRARIES, install, python_of
+from sum_assets.summarizer.environments import install, python_of
 from sum_assets.summarizer.models import build_once, stop_tokens
 from sum_assets.summarizer.prompts import PromptEncoder
-from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.resolved import ModelSettings
 
 ROUNDS, ROWS, MORE_ROWS, NAIVE_ROWS, WARM_UP, OUTPUT_TOKENS = 3, 64, 256, 16, 2, 64
 SMOL, T5 = "SmolLM2-135M", "T5-base shape"
@@ -122,12 +123,12 @@ class Corpus:
             SMOL: demo.model_copy(update={"max_output_tokens": OUTPUT_TOKENS}),
             T5: demo.model_copy(update=t5 | {"max_output_tokens": OUTPUT_TOKENS}),
         }
-        self.resolved: dict[str, ResolvedModel] = {}
+        self.resolved: dict[str, ModelSettings] = {}
         self._prompts: dict[str, list[list[int]]] = {}
         self.stops: dict[str, list[int]] = {}
         for model, settings in self.settings.items():
             resolved = resolve_settings(Preset(), settings)
-            assert isinstance(resolved, ResolvedModel)
+            assert isinstance(resolved, ModelSettings)
             tokenizer = PreTrainedTokenizerFast.from_pretrained(resolved.files.location)
             encoder = PromptEncoder(tokenizer, settings.prompt, settings.max_input_tokens, chat=model == SMOL)
             encoded = encoder.encode([(i, self._texts[i]) for i in self.ids])
@@ -226,7 +227,7 @@ def measure(contestant: Contestant, corpus: Corpus, connection: Connection) -> d
         python = python_of(contestant.peer)
     if contestant.peer == "openvino":
         chosen = resolve_settings(Preset.model_validate(contestant.preset), corpus.settings[contestant.model])
-        assert isinstance(chosen, ResolvedModel)
+        assert isinstance(chosen, ModelSettings)
         model = str(exported(chosen))
     if contestant.peer == "ctranslate2":
         model = str(converted(resolved))
@@ -398,7 +399,7 @@ def main() -> None:
     """Measure what is not measured yet, in turn, and show it."""
     os.environ["SUM_ASSETS_DEMO"] = "1"
     OUT.mkdir(exist_ok=True)
-    for engine in LIBRARIES:
+    for engine in installable_engines():
         try:
             python_of(engine)
         except UnsupportedError:

@@ -14,13 +14,13 @@ from psycopg import Connection
 
 import sum_assets.pipeline
 import sum_assets.summarizer.engines.subprocess_engine
-import sum_assets.summarizer.resolve
+import sum_assets.summarizer.environments
 from sum_assets.database import publish, results
 from sum_assets.summarizer import Abstract, Phases, Rejection, Summarizer, Summary, watchdog
 
 # Any: mypy does not let names be replaced that these modules import.
 pipeline: Any = sum_assets.pipeline
-resolve: Any = sum_assets.summarizer.resolve
+environments: Any = sum_assets.summarizer.environments
 subprocess_engine: Any = sum_assets.summarizer.engines.subprocess_engine
 
 GENERATED = "SUM_ASSETS_TESTS_GENERATED"
@@ -219,12 +219,11 @@ def copying_worker(folder: Path, bad: int = 0, how: str = "") -> None:
     """Replace OpenVINO's worker by a quick one that ignores the model."""
     script = folder / f"worker-{os.getpid()}.py"
     script.write_text(_WORKER.replace("sys.argv[-2]", f'"{bad}"').replace("sys.argv[-1]", f'"{how}"'))
-    for module in (subprocess_engine, resolve):
-        module.python_of = lambda _: Path(sys.executable)
+    environments.python_of = lambda _: Path(sys.executable)
     subprocess_engine.exported = lambda resolved: Path(resolved.files.location)
     subprocess_engine.program = lambda _: script
     subprocess_engine.ANSWER_LIMIT = 1.0
-    resolve.versions_of = lambda _: {"openvino-genai": "1"}
-    # As an attribute of its package, this name is the asset, not the module.
+    environments.versions_of = lambda _: {"openvino-genai": "1"}
+    # The name leads to the asset.
     asset: Any = sys.modules["sum_assets.defs.assets.summaries"]
     asset.require_gate = lambda *_: False

@@ -18,7 +18,7 @@ import torch
 from sum_assets.errors import EngineFaultError, UserError, WorkerError
 from sum_assets.summarizer.engines.subprocess_engine import WorkerGenerator
 from sum_assets.summarizer.parallel.scheduler import BatchScheduler, WorkerStats, cut
-from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.resolved import ModelSettings
 from sum_assets.summarizer.types import EngineState, Generator, Output
 
 
@@ -43,7 +43,7 @@ class Pool:
     EngineFaultError if no worker is left.
     """
 
-    def __init__(self, resolved: ResolvedModel, start: dict[WorkerStats, Callable[[], Worker]]) -> None:
+    def __init__(self, resolved: ModelSettings, start: dict[WorkerStats, Callable[[], Worker]]) -> None:
         self._resolved = resolved
         self._seconds = 0.0
         self._stats = list(start)
@@ -129,9 +129,9 @@ class Pool:
         )
 
 
-def open_pool(resolved: ResolvedModel, tokenizer: Any) -> Pool:
+def open_pool(resolved: ModelSettings, tokenizer: Any) -> Pool:
     """Start a worker process for each worker's device. On a CPU, each gets its own cores."""
-    places = resolved.places
+    places = resolved.worker_devices
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     on_cpu = resolved.device.kind == "cpu"
     threads = resolved.threads_per_worker or (max(1, torch.get_num_threads() // len(places)) if on_cpu else None)

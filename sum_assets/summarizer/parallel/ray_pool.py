@@ -10,10 +10,10 @@ from sum_assets.summarizer.parallel.pool import Pool, Worker
 from sum_assets.summarizer.parallel.ray_worker import ModelBundle, RayWorker
 from sum_assets.summarizer.parallel.scheduler import WorkerStats
 from sum_assets.summarizer.ray_devices import connect
-from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.resolved import ModelSettings
 
 
-def open_ray_pool(resolved: ResolvedModel) -> Pool:
+def open_ray_pool(resolved: ModelSettings) -> Pool:
     """Have Ray place `workers_per_device` workers for each device of the cluster."""
     assert resolved.ray_address
     connect(resolved.ray_address)
@@ -32,5 +32,5 @@ def open_ray_pool(resolved: ResolvedModel) -> Pool:
     def start() -> Callable[[], Worker]:
         return lambda: RayWorker(worker_settings, bundle, options)
 
-    numbers = range(1, len(resolved.places) + 1)
+    numbers = range(1, len(resolved.worker_devices) + 1)
     return Pool(resolved, {WorkerStats(f"worker {n} on Ray", f"{n}"): start() for n in numbers})

@@ -18,7 +18,7 @@ from sum_assets.summarizer.device_errors import describe_error, is_device_lost
 from sum_assets.summarizer.engines.subprocess_engine import ANSWER_LIMIT
 from sum_assets.summarizer.engines.token_engine import load_generator, load_tokenizer
 from sum_assets.summarizer.models import build_once, local_folder
-from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.resolved import ModelSettings
 from sum_assets.summarizer.types import EngineState, Generator, Output
 
 
@@ -30,7 +30,7 @@ class ModelBundle:
     files: dict[str, Any]
 
     @staticmethod
-    def pack(resolved: ResolvedModel) -> "ModelBundle":
+    def pack(resolved: ModelSettings) -> "ModelBundle":
         """Put the files of a model into the store."""
         folder = local_folder(resolved.files)
         files = {p.name: ray.put(np.fromfile(p, np.uint8)) for p in sorted(folder.iterdir()) if p.is_file()}
@@ -57,7 +57,7 @@ class Actor:
         """Return the host's name. An answer means that Ray has placed the actor."""
         return platform.node()
 
-    def load(self, resolved: ResolvedModel, bundle: ModelBundle, versions: dict[str, str]) -> EngineState:
+    def load(self, resolved: ModelSettings, bundle: ModelBundle, versions: dict[str, str]) -> EngineState:
         """Load the model. Raises UserError if that fails, or if this host has other versions of the libraries."""
         installed = resolved.text_settings()["versions"]
         if installed != versions:
@@ -86,7 +86,7 @@ class RayWorker:
     Raises UserError where the cluster has no room for the actor, or the actor cannot load the model.
     """
 
-    def __init__(self, resolved: ResolvedModel, bundle: ModelBundle, options: dict[str, Any]) -> None:
+    def __init__(self, resolved: ModelSettings, bundle: ModelBundle, options: dict[str, Any]) -> None:
         self._resolved, self._bundle, self._options = resolved, bundle, options
         self._state: EngineState
         self._versions = resolved.text_settings()["versions"]

@@ -25,7 +25,7 @@ from sum_assets.summarizer.isolate import summarize_each
 from sum_assets.summarizer.parallel import scheduler
 from sum_assets.summarizer.parallel.pool import Pool
 from sum_assets.summarizer.parallel.scheduler import BatchScheduler, WorkerStats, cut
-from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.resolved import ModelSettings
 from sum_assets.summarizer.types import Output
 from sum_assets_tests.summarizer.engines.test_transformers_engine import copier_settings
 from sum_assets_tests.tiny_models import sentence
@@ -34,10 +34,10 @@ TEXTS = {i: sentence(10**6 + i, 6 + i % 20) for i in range(48)}
 Results = Iterator[list[Summary | Rejection]]
 
 
-def resolved(folder: Path, **gpu: object) -> ResolvedModel:
+def resolved(folder: Path, **gpu: object) -> ModelSettings:
     values = {"device": "cpu", "precision": "float32", "batch_size": 4, "workers_per_device": 2, **gpu}
     settings = resolve_settings(GpuSettings.model_validate(values), copier_settings(folder))
-    assert isinstance(settings, ResolvedModel)
+    assert isinstance(settings, ModelSettings)
     return settings
 
 

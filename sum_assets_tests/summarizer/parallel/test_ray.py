@@ -40,7 +40,7 @@ def test_two_nodes_write_what_one_process_writes_and_one_that_is_killed_costs_no
     expected = texts_of(summarize(open_summarizer(one), TEXTS))
     two = resolved(t5, workers_per_device=1, device="auto", ray_address=cluster.address)
     assert two.fingerprint == one.fingerprint
-    assert [device.kind for device in two.places] == ["cpu", "cpu"]
+    assert [device.kind for device in two.worker_devices] == ["cpu", "cpu"]
     assert (two.all_settings()["device"], two.all_settings()["ray_address"]) == ("cpu", cluster.address)
     engine = open_summarizer(two)
     assert texts_of(summarize(engine, TEXTS)) == expected
@@ -60,7 +60,7 @@ def test_two_nodes_write_what_one_process_writes_and_one_that_is_killed_costs_no
     assert [worker.quarantined for worker in lost] == ["the Ray cluster has no room for 0 GPUS, 1 CPUS"]
     monkeypatch.setattr(ray_devices, "PLACEMENT_TIMEOUT", 60.0)
     monkeypatch.setattr(ray, "nodes", lambda: nodes)  # as long as Ray has not noticed
-    assert len(resolved(t5, workers_per_device=1, ray_address=cluster.address).places) == 1
+    assert len(resolved(t5, workers_per_device=1, ray_address=cluster.address).worker_devices) == 1
 
 
 def test_where_no_cluster_or_worker_answers_or_there_is_no_gpu_is_named(

@@ -93,9 +93,8 @@ def _load_causal(settings: dict[str, Any], properties: dict[str, Any]) -> Genera
 
     scheduler = genai.SchedulerConfig()
     scheduler.max_num_seqs = settings["batch_size"]
-    scheduler.max_num_batched_tokens = max(
-        2048, settings["batch_size"]
-    )  # with the default of 256, prefill splits a prompt
+    # With the default of 256, prefill splits a prompt.
+    scheduler.max_num_batched_tokens = max(2048, settings["batch_size"])
     scheduler.enable_prefix_caching = True  # all prompts share the instruction: one prefill serves all
     pipeline = genai.ContinuousBatchingPipeline(settings["model"], scheduler, "CPU", properties)
     file = Path(settings["model"], "generation_config.json")
@@ -132,11 +131,8 @@ def _load_encoder_decoder(settings: dict[str, Any], properties: dict[str, Any]) 
     config, stops, pad = model.generation_config, set(settings["stops"]), settings["pad"]
     config.do_sample, config.num_beams, config.max_length = False, 1, None
     config.temperature = config.top_p = config.top_k = None
-    config.max_new_tokens, config.eos_token_id, config.pad_token_id = (
-        settings["max_output_tokens"],
-        settings["stops"],
-        pad,
-    )
+    config.max_new_tokens = settings["max_output_tokens"]
+    config.eos_token_id, config.pad_token_id = settings["stops"], pad
 
     def generate(prompts: list[list[int]]) -> Iterator[Finished]:
         for first in range(0, len(prompts), settings["batch_size"]):

@@ -10,7 +10,7 @@ import torch
 from sum_assets.errors import UserError
 from sum_assets.summarizer.device_errors import is_device_lost
 from sum_assets.summarizer.engines.token_engine import load_generator, load_tokenizer
-from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.resolved import ModelSettings
 from sum_assets.summarizer.types import Output
 
 Generate = Callable[[list[list[int]]], Iterator[list[tuple[int, Output]]]]
@@ -21,7 +21,7 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str
 
     Raises ValueError if the model cannot be loaded.
     """
-    resolved: ResolvedModel = pickle.loads(base64.b64decode(settings["resolved"]))
+    resolved: ModelSettings = pickle.loads(base64.b64decode(settings["resolved"]))
     if resolved.device.kind == "cuda":
         torch.cuda.set_device(resolved.device.index)  # otherwise each worker takes memory of the first GPU too
     try:
