@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sum_assets.benchmark.cell import CellResult
-from sum_assets.benchmark.projection import Corpus, Tokens, mixed, project
-from sum_assets.benchmark.statistics import Noise, pooled_noise
+from sum_assets.benchmark.confidence_interval import Noise, pooled_noise
+from sum_assets.benchmark.corpus_lengths import Corpus, mix_lengths
+from sum_assets.benchmark.projection import Tokens, project
 from sum_assets.database.profile import FRACTIONS, Lengths
 
 LOAD, PER_ROW, PER_TOKEN, PER_SQUARE, WRITE = 5.0, 0.3, 0.0005, 0.000001, 0.01
@@ -19,7 +20,7 @@ TOKENS = Tokens(base=40.0, per_character=0.25, limit=672)
 
 def corpus(characters: np.ndarray, rows: int, runs: int = 1) -> Corpus:
     profile = Lengths(rows, [int(c) for c in np.quantile(characters, FRACTIONS)])
-    return Corpus(rows, mixed([profile]), runs, "recorded")
+    return Corpus(rows, mix_lengths([profile]), runs, "recorded")
 
 
 def run(characters: np.ndarray, generator: np.random.Generator, noise: float) -> CellResult:
@@ -133,7 +134,7 @@ def test_what_has_several_batches_in_work_is_taken_as_a_whole(settings: dict[str
     )
 )
 def test_mixed_lengths_stay_within_what_was_recorded(ranges: list[tuple[int, list[int]]]) -> None:
-    found = mixed([Lengths(rows, percentiles) for rows, percentiles in ranges])
+    found = mix_lengths([Lengths(rows, percentiles) for rows, percentiles in ranges])
     assert len(found) == min(sum(rows for rows, _ in ranges), 4096)
     assert (np.diff(found) >= 0).all()
     assert found[0] >= min(p[0] for _, p in ranges)

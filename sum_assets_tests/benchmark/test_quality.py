@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sum_assets.benchmark.quality import Quality, compare, gate, rouge_l
-from sum_assets.database.benchmark_results import Written
+from sum_assets.database.benchmark_results import SampleSummary
 from sum_assets.defs.resources.summarizer import demo_summarizer
 from sum_assets.ingest.records import Record
 from sum_assets_tests.evidence.wrong_engines import judge, wrong_and_right
 
 
-def written(texts: dict[int, str], abstract: str = "", title: str | None = None) -> dict[int, Written]:
-    return {i: Written(i, text, False, 10, abstract, title) for i, text in texts.items()}
+def written(texts: dict[int, str], abstract: str = "", title: str | None = None) -> dict[int, SampleSummary]:
+    return {i: SampleSummary(i, text, False, 10, abstract, title) for i, text in texts.items()}
 
 
 def compared(texts: dict[int, str], reference: dict[int, str], abstract: str = "") -> Quality:
@@ -79,8 +79,8 @@ def test_a_loss_that_titles_show_is_told() -> None:
     """The texts are near the reference, yet each misses the word that its title has."""
     reference = {i: f"word{i} is what study number {i} of many is about and it says so at length" for i in range(20)}
     worse = {i: text.replace(f"word{i}", "nothing") for i, text in reference.items()}
-    titles = {i: Written(i, t, False, 10, t, f"word{i}") for i, t in reference.items()}
-    found = compare({i: Written(i, t, False, 10, reference[i], f"word{i}") for i, t in worse.items()}, titles)
+    titles = {i: SampleSummary(i, t, False, 10, t, f"word{i}") for i, t in reference.items()}
+    found = compare({i: SampleSummary(i, t, False, 10, reference[i], f"word{i}") for i, t in worse.items()}, titles)
     itself = compare(titles, titles)
     assert found
     assert itself

@@ -19,11 +19,12 @@ from psycopg import Connection
 from rich.console import Console
 from rich.table import Table
 
+from sum_assets.benchmark.build_report import build_report
 from sum_assets.benchmark.cell import CellResult
-from sum_assets.benchmark.projection import Corpus, Projection, Tokens, mixed, project
-from sum_assets.benchmark.report import report
-from sum_assets.benchmark.run import Measured, measured_so_far, plan, registered_sweep
-from sum_assets.benchmark.statistics import pooled_noise
+from sum_assets.benchmark.confidence_interval import pooled_noise
+from sum_assets.benchmark.corpus_lengths import Corpus, mix_lengths
+from sum_assets.benchmark.projection import Projection, Tokens, project
+from sum_assets.benchmark.run import CellMeasurement, earlier_measurements, plan, registered_sweep
 from sum_assets.cli.demo import pubmed_file
 from sum_assets.database.connection import connect
 from sum_assets.database.profile import recorded_lengths
@@ -69,9 +70,9 @@ def project_range(connection: Connection, instance: dg.DagsterInstance, id_range
     connection.execute("DELETE FROM sum_assets.range_profile")
     run(instance, id_range, "abstracts")
     lengths = recorded_lengths(connection)
-    corpus = Corpus(lengths[0].rows, mixed(lengths), 1, "recorded")
-    measured = measured_so_far(connection, *registered_sweep(connection))
-    found = next(p for p in report(connection, measured, corpus).presets if p.preset == PRESET)
+    corpus = Corpus(lengths[0].rows, mix_lengths(lengths), 1, "recorded")
+    measured = earlier_measurements(connection, *registered_sweep(connection))
+    found = next(p for p in build_report(connection, measured, corpus).presets if p.preset == PRESET)
     assert found.projection
     return found.projection
 
@@ -88,7 +89,7 @@ def run(instance: dg.DagsterInstance, id_range: IdRange, asset: str) -> float | 
     return float(seconds.value) if seconds else None  # type: ignore[arg-type]
 
 
-def resample(measured: list[Measured]) -> float:
+def resample(measured: list[CellMeasurement]) -> float:
     """Return how often a replicate left out, its batches drawn anew, lies in the interval of the others."""
     cells = [m.result for m in measured if m.cell.name == PRESET and m.result.outcome == "ok"]
     others = [[m.result for m in measured if m.cell.name == "reference" and m.result.outcome == "ok"]]
@@ -136,7 +137,7 @@ def main(folder: Path) -> None:
                 out.print(
                     f"{id_range.key}: {found.seconds:.0f} s ({low:.0f} to {high:.0f}) projected, {real:.0f} s real"
                 )
-            share = resample(measured_so_far(connection, *registered_sweep(connection)))
+            share = resample(earlier_measurements(connection, *registered_sweep(connection)))
         out.print(table)
         held_tries = sum(t["low"] <= t["real"] <= t["high"] for t in tries)
         out.print(f"{held_tries} of {len(tries)} real runs held; {share:.1%} of {RESAMPLES} drawn")

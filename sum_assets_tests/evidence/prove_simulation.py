@@ -39,7 +39,7 @@ from sum_assets.defs.instance import open_instance, registered_ranges, set_pool
 from sum_assets.defs.resources.summarizer import demo_summarizer
 from sum_assets.paths import DEMO_VARIABLE, URL_VARIABLE
 from sum_assets.simulation.fleet import Crashes, Fleet, Group, Runs
-from sum_assets.simulation.summary import Simulation, simulate
+from sum_assets.simulation.monte_carlo import Simulation, simulate
 from sum_assets.summarizer.device_lease import SLOTS_VARIABLE
 
 ROWS, BATCH, DEVICES, PORT = 16, 4, 2, 3977

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from sum_assets.benchmark.quality import Quality, compare, gate
 from sum_assets.cli.demo import pubmed_file
-from sum_assets.database.benchmark_results import Written
+from sum_assets.database.benchmark_results import SampleSummary
 from sum_assets.defs.resources.summarizer import demo_summarizer
 from sum_assets.ingest.readers import read_records
 from sum_assets.ingest.records import ReaderOptions, Record
@@ -31,7 +31,7 @@ from sum_assets.summarizer import (
 from sum_assets.summarizer.models import find_model
 
 BATCH = 16
-Texts = dict[int, Written]
+Texts = dict[int, SampleSummary]
 
 
 def write(records: Sequence[Record], gpu: dict[str, Any], settings: SummarizerSettings) -> Texts:
@@ -43,10 +43,10 @@ def write(records: Sequence[Record], gpu: dict[str, Any], settings: SummarizerSe
         for s in results:
             record = by_id[s.abstract_id]
             if isinstance(s, Rejection):
-                texts[s.abstract_id] = Written(s.abstract_id, "", False, 0, record.abstract, record.title)
+                texts[s.abstract_id] = SampleSummary(s.abstract_id, "", False, 0, record.abstract, record.title)
             else:
                 capped = s.finish_reason == "length"
-                texts[s.abstract_id] = Written(
+                texts[s.abstract_id] = SampleSummary(
                     s.abstract_id, s.text, capped, s.input_tokens, record.abstract, record.title
                 )
     return texts

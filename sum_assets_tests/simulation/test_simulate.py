@@ -20,8 +20,9 @@ from sum_assets.database.benchmark_results import BenchmarkRow, SummaryWriter, s
 from sum_assets.errors import UserError
 from sum_assets.paths import project_file
 from sum_assets.simulation.fleet import Crashes, Fleet, Group, Outages, Rate, Runs, read_fleet
-from sum_assets.simulation.simulator import Trial, play
-from sum_assets.simulation.summary import simulate
+from sum_assets.simulation.monte_carlo import simulate
+from sum_assets.simulation.simulator import run_trial
+from sum_assets.simulation.trial import Trial
 from sum_assets.summarizer import SummarizerSettings
 from sum_assets_tests.tiny_models import sentence
 
@@ -81,7 +82,7 @@ def kept(trial: Trial) -> dict[int, int]:
 @settings(deadline=None, max_examples=150)
 @given(_fleets)
 def test_whatever_fails_each_abstract_is_kept_once(of: Fleet) -> None:
-    trial = play(of)
+    trial = run_trial(of)
     assert kept(trial) == dict(enumerate(of.sizes()))
     # A device does one thing at a time, and a range is one device's at a time.
     lanes: list[list[tuple[float, float]]] = []
@@ -107,13 +108,13 @@ def test_no_run_is_faster_than_its_devices_and_equal_seeds_are_equal(of: Fleet) 
     }
     exact = of.model_copy(update={"devices": quiet})
     rate = sum(g.count * (g.abstracts_per_second or 0) for g in quiet.values())
-    assert play(exact).seconds >= of.rows / rate - 1e-3
-    assert play(of).spans == play(of).spans
+    assert run_trial(exact).seconds >= of.rows / rate - 1e-3
+    assert run_trial(of).spans == run_trial(of).spans
 
 
 def test_other_seeds_and_repetitions_are_other_runs() -> None:
     one = fleet(group(2, noise=0.2))
-    runs = {play(one).seconds, play(one, 1).seconds, play(one.model_copy(update={"seed": 1})).seconds}
+    runs = {run_trial(one).seconds, run_trial(one, 1).seconds, run_trial(one.model_copy(update={"seed": 1})).seconds}
     assert len(runs) == 3
 
 
@@ -128,7 +129,7 @@ def test_without_noise_and_failures_it_is_the_closed_form(
     runs = QUIET.model_copy(update={"backfill": 11.0, "start": start, "finish": finish})
     of = fleet(group(count, 2.0, load_seconds=load), rows=ranges * size, rows_per_range=size, runs=runs)
     expected = 11 + math.ceil(ranges / count) * (start + load + size / 2 + finish)
-    assert play(of).seconds == pytest.approx(expected, rel=1e-9)
+    assert run_trial(of).seconds == pytest.approx(expected, rel=1e-9)
 
 
 @settings(deadline=None, max_examples=60)
@@ -136,7 +137,7 @@ def test_without_noise_and_failures_it_is_the_closed_form(
 def test_more_devices_are_never_slower(count: int, rows: int, size: int, runs: Runs) -> None:
     def seconds(devices: int) -> float:
         of = fleet(group(devices, load_seconds=2), rows=rows, rows_per_range=size, runs=runs)
-        return play(of).seconds
+        return run_trial(of).seconds
 
     assert seconds(count + 1) <= seconds(count) + 1e-6
 
@@ -145,7 +146,7 @@ def test_a_crash_costs_what_was_in_flight_and_the_range_goes_on_where_it_was() -
     # Batches of 7 at 2/s: 3.5 s each. After 10 s, two are committed and 3 s of the third are lost.
     crashes = Crashes(at_hours=(10 / 3600,), noticed_within_seconds=0)
     of = fleet(group(1, 2.0, crashes=crashes), rows=28, rows_per_range=28)
-    trial = play(of)
+    trial = run_trial(of)
     assert trial.seconds == pytest.approx(10 + 7)
     assert [(s.kind, s.rows) for s in trial.spans if s.end > s.start] == [("working", 14), ("lost", 7), ("working", 14)]
     found = simulate(of)
@@ -157,7 +158,7 @@ def test_a_crash_costs_what_was_in_flight_and_the_range_goes_on_where_it_was() -
 def test_a_host_that_is_away_leaves_its_ranges_to_others() -> None:
     outage = Outages(every_hours=1e-5, repair_hours=1000, noticed_within_seconds=0)
     of = fleet(group(2, outages=outage, per_host=2), group(1), rows=200, rows_per_range=20)
-    trial = play(of)
+    trial = run_trial(of)
     assert kept(trial) == dict(enumerate(of.sizes()))
     assert {s.device for s in trial.spans if s.kind == "working" and s.rows} == {2}
 
@@ -165,7 +166,14 @@ def test_a_host_that_is_away_leaves_its_ranges_to_others() -> None:
 def test_failures_without_end_are_said() -> None:
     often = Crashes(every_hours=3e-4, noticed_within_seconds=0)
     with pytest.raises(UserError, match=r"1,080 of 1,080 abstracts are left.*batches smaller"):
-        play(fleet(group(1, batch_size=90, crashes=often), rows=1080))
+        run_trial(fleet(group(1, batch_size=90, crashes=often), rows=1080))
+
+
+def test_a_recovery_longer_than_the_run_is_waited_for() -> None:
+    outages = Outages(every_hours=0.05, repair_hours=0, noticed_within_seconds=300)
+    crashes = Crashes(at_hours=(0.0,), noticed_within_seconds=0)
+    of = fleet(group(2, batch_size=1, per_host=2, crashes=crashes, outages=outages), rows=1, rows_per_range=5)
+    assert run_trial(of).seconds > 100 * 0.5, "with this seed the range is given back after minutes"
 
 
 @pytest.mark.parametrize("path", sorted(project_file("fleets").glob("*.yaml")), ids=lambda path: path.stem)
@@ -231,7 +239,7 @@ def test_more_devices_are_compared(run: Callable[..., tuple[int, str, str]], tmp
         ["1", "0.463", "0.463", "to", "0.463", "0.463", "0.0%", "0.463"],
         ["8", "0.116", "0.116", "to", "0.116", "0.0579", "50.0%", "0.926"],
     ]
-    assert "'1,x' are no numbers from 1 on" in run("simulate", path, "--devices", "1,x")[2]
+    assert "'1,x' is not valid. Expected whole numbers from 1" in run("simulate", path, "--devices", "1,x")[2]
     path.write_text(path.read_text() + f"  cpu: {{count: 1, abstracts_per_second: 1, assumption: a guess, {noise}}}\n")
     assert "name one kind of tpu, cpu, as in tpu=1,2,4" in run("simulate", path, "--devices", "1,2")[2]
     found = json.loads(run("simulate", path, "--devices", "tpu=1,3", "--json")[1])

@@ -56,7 +56,7 @@ def test_presets_are_measured_and_reported(registered: Connection, instance: dg.
     result = run(instance, "benchmark_report", None, {})
     assert "Nothing of the registered sweep is measured yet" in failure_message(result)
     result = run(instance, "benchmark", "batched", {"resources": {"gpu": {"config": {"batch_size": 2}}}})
-    assert "A preset takes its settings from the sweep alone. Take 'gpu' out" in failure_message(result)
+    assert "A preset takes its settings from the sweep alone. Remove 'gpu' from" in failure_message(result)
     found = metadata(run(instance, "benchmark", "batched", {}))
     assert found["outcome"] == "ok"
     assert found["speedup"] > 0
