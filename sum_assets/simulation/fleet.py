@@ -39,7 +39,11 @@ class Outages(_Section):
 
 
 class Group(_Section):
-    """Devices of one kind. Their rate is that of a measured preset, or given in the file together with its source."""
+    """Devices of one kind. Their rate is that of a measured preset, or given in the file together with its source.
+
+    Each repetition draws the error of the rate once for the group, `spread` for each device, `run_noise` for each of
+    its runs, and `batch_noise` for each batch.
+    """
 
     count: int = Field(ge=1, description="Number of devices.")
     per_host: int = Field(
@@ -53,21 +57,10 @@ class Group(_Section):
     batch_size: int = Field(default=16, ge=1, description="Number of abstracts that are committed together.")
     measured: str | None = Field(default=None, description="Source of a measured rate: who measured it, and how.")
     assumption: str | None = Field(default=None, description="Source of an assumed rate that nobody measured.")
-    uncertainty: float = Field(
-        default=0.06,
-        ge=0,
-        lt=2,
-        description="Standard deviation of the rate itself, as a share; drawn once for the group.",
-    )
-    spread: float = Field(
-        default=0, ge=0, lt=2, description="Standard deviation between devices of the group, as a share."
-    )
-    run_noise: float = Field(
-        default=0.03, ge=0, lt=2, description="Standard deviation between runs on one device, as a share."
-    )
-    batch_noise: float = Field(
-        default=0.15, ge=0, lt=2, description="Standard deviation between batches of one run, as a share."
-    )
+    uncertainty: float = Field(default=0.06, ge=0, lt=2, description="Relative standard error of the rate.")
+    spread: float = Field(default=0, ge=0, lt=2, description="Relative standard deviation between devices.")
+    run_noise: float = Field(default=0.03, ge=0, lt=2, description="Relative standard deviation between runs.")
+    batch_noise: float = Field(default=0.15, ge=0, lt=2, description="Relative standard deviation between batches.")
     crashes: Crashes | None = None
     outages: Outages | None = None
 

@@ -1,4 +1,4 @@
-"""Sweep files: those shipped, and what a wrong one is told."""
+"""Sweep files: those shipped, and the errors for wrong ones."""
 
 from pathlib import Path
 
