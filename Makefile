@@ -16,15 +16,15 @@ test: .venv/installed
 
 # A quarter of an hour: engines that are wrong, and some that are right, through the quality gate.
 prove-gate: .venv/installed
-	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/evidence/wrong_engines.py
+	HF_HUB_OFFLINE=1 $(BIN)/python -m sum_assets_tests.evidence.wrong_engines
 
 # A quarter of an hour: projections, and what was projected really run.
 prove-projection: .venv/installed
-	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/evidence/prove_projection.py
+	HF_HUB_OFFLINE=1 $(BIN)/python -m sum_assets_tests.evidence.prove_projection
 
 # Ten minutes: backfills simulated, then really run, one of them with a run killed.
 prove-simulation: .venv/installed
-	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/evidence/prove_simulation.py
+	HF_HUB_OFFLINE=1 $(BIN)/python -m sum_assets_tests.evidence.prove_simulation
 
 # Two minutes, installation apart: a backfill through deploy/ and Ray, a run of it terminated, a host of it lost.
 prove-deploy: .venv-deploy/installed
@@ -37,7 +37,7 @@ prove-deploy: .venv-deploy/installed
 
 # Under an hour: other engines at their defaults and ours, one after the other; goes on where it was stopped.
 bench-engines: .venv/installed
-	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/evidence/bench_engines.py
+	HF_HUB_OFFLINE=1 $(BIN)/python -m sum_assets_tests.evidence.bench_engines
 
 # Half an hour with SEEDS=100: kills, faults and bad input, held against quiet runs; goes on where it was stopped.
 SEEDS ?= 20

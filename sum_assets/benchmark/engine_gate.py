@@ -9,7 +9,7 @@ from sum_assets.benchmark.quality import Gate, compare, gate
 from sum_assets.benchmark.run import run_cell
 from sum_assets.benchmark.sweep import Preset
 from sum_assets.database.benchmark_results import (
-    Written,
+    SampleSummary,
     draw_sample,
     forget_summaries,
     gate_verdict,
@@ -74,8 +74,8 @@ def _judge(
 
 def _write(
     connection: Connection, preset: Preset, summarizer: SummarizerSettings, cell: str, ids: list[int]
-) -> dict[int, Written]:
-    """Return what a preset writes in a process of its own. Raises UnsupportedError where it fails."""
+) -> dict[int, SampleSummary]:
+    """Return what a preset writes, in a process of its own. Raises UnsupportedError where it does not work."""
     forget_summaries(connection, cell)
     settings = SummarizerSettings.of(summarizer).model_dump()
     result = run_cell(Task(cell, preset.model_dump(), settings, ids, []), _TIME_LIMIT)

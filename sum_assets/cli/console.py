@@ -1,5 +1,7 @@
-"""What the commands share: where they print, their progress bar, and how they read a YAML file."""
+"""What the commands share: printing, the progress bar, reading YAML and writing files."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +16,30 @@ err = Console(stderr=True, highlight=False)
 
 
 def progress_bar() -> Progress:
-    """Return a progress bar on standard error, which leaves standard output to results."""
+    """Return a progress bar on standard error; standard output is for results."""
     return Progress(
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), console=err
     )
 
 
 def read_yaml(path: Path | None) -> dict[str, Any]:
-    """Read a mapping from YAML, an empty one without a path. Raises UserError where the file holds none."""
+    """Read a mapping from YAML; without a path, an empty one. Raises UserError if the file is not one."""
     if path is None:
         return {}
     try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"The configuration {path} cannot be read: {error}") from error
-    if not isinstance(read, dict):
+    if not isinstance(content, dict):
         raise UserError(f"The configuration {path} is not a mapping of names to settings.")
-    return read
+    return content
+
+
+@contextmanager
+def writing(path: Path, what: str) -> Iterator[None]:
+    """Say that a file was written, after the block that writes it. Raises UserError if it could not be."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"The {what} cannot be written: {error}") from error
+    err.print(f"written to {path}", markup=False)
