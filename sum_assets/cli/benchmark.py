@@ -12,7 +12,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from sum_assets.benchmark.sweep import read_sweep
-from sum_assets.cli.console import err, out, progress_bar, read_yaml
+from sum_assets.cli.console import err, out, progress_bar, read_yaml, shipped
 from sum_assets.database import schema
 from sum_assets.database.benchmark_results import store_sweep
 from sum_assets.database.connection import connect
@@ -35,7 +35,7 @@ def sweep(
     from sum_assets.defs.instance import open_instance, register_presets
     from sum_assets.defs.resources import default_summarizer
 
-    read = read_sweep(file)
+    read = read_sweep(shipped(file))
     try:
         summarizer = SummarizerSettings.model_validate(default_summarizer().model_dump() | read_yaml(config))
     except ValidationError as error:

@@ -9,7 +9,7 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Column, Table
 
-from sum_assets.cli.console import err, out
+from sum_assets.cli.console import err, out, shipped
 from sum_assets.errors import UserError
 from sum_assets.simulation.fleet import Fleet, Rate, read_fleet
 from sum_assets.units import count
@@ -41,7 +41,7 @@ def simulate(
 
     if plot and plot.suffix not in (".png", ".svg"):
         raise UserError(f"A plot is FILE.png or FILE.svg, not {plot}.")
-    fleet = read_fleet(file)
+    fleet = read_fleet(shipped(file))
     kind, counts = _counts(fleet, devices) if devices else ("", [])
     if rows:
         fleet = fleet.model_copy(update={"rows": rows})

@@ -1,6 +1,7 @@
 """Finds a model's files and their revision; converts a GGUF file once and caches the result."""
 
 import hashlib
+import importlib.util
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -135,6 +136,8 @@ def _converted(gguf: Path, digest: str) -> Path:
     """Return the folder of a GGUF file's dequantized weights and tokenizer, made on first use."""
 
     def build(folder: Path) -> None:
+        if importlib.util.find_spec("gguf") is None:
+            raise UserError(f"model: {gguf} needs the library gguf: `pip install 'sum-assets[gguf]'`.")
         transformers.utils.logging.disable_progress_bar()
         source, name = str(gguf.parent), gguf.name
         options = {}
