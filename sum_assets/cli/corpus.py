@@ -43,12 +43,8 @@ def load(
     files: Annotated[list[Path], typer.Argument(help="PubMed XML, JATS XML or CSV, also as .gz; or Parquet.")],
     id_column: Annotated[str, typer.Option(help="CSV, Parquet: the ID column.")] = "abstract_id",
     abstract_column: Annotated[str, typer.Option(help="CSV, Parquet: the text column.")] = "abstract",
-    title_column: Annotated[
-        str | None, typer.Option(help="CSV, Parquet: the title column. Default: `title`, if present.")
-    ] = None,
-    version_column: Annotated[
-        str | None, typer.Option(help="CSV, Parquet: the version column. The larger version wins.")
-    ] = None,
+    title_column: Annotated[str | None, typer.Option(help="CSV, Parquet: the title column, or `title`.")] = None,
+    version_column: Annotated[str | None, typer.Option(help="CSV, Parquet: the version; the larger wins.")] = None,
     jats_id: Annotated[Literal["pmc", "pmid"], typer.Option(help="JATS: which ID of an article to use.")] = "pmc",
 ) -> None:
     """Load abstracts into the corpus table. Loading is atomic per file and idempotent."""
@@ -103,11 +99,9 @@ def ranges(
         added = new_ranges(connection, known, rows)
         forget_ranges(instance, [r for r in forgotten if r not in added])
         register_ranges(instance, added)
-        all_ranges = sorted(known + added)
-        out.print(
-            f"{len(added)} ID ranges added, {len(all_ranges)} in all: {all_ranges[0].key} to {all_ranges[-1].key}"
-        )
-        if scans_sequentially(connection, all_ranges[0]):
+        every = sorted(known + added)
+        out.print(f"{len(added)} ID ranges added, {len(every)} in all: {every[0].key} to {every[-1].key}")
+        if scans_sequentially(connection, every[0]):
             err.print(
                 "[bold yellow]Warning:[/] reading one range scans the whole table. The expression that source_abstract "
                 "uses as ID has no index. `sum-assets init --source ...` prints the one to create.",

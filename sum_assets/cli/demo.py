@@ -58,9 +58,7 @@ def run_demo(out: Console) -> None:
         with open_instance() as instance:
             _cut(connection, instance, out)
             first, second = registered_ranges(instance)[:2]
-            with out.status(
-                f"summarizing {first.key}: a minute, and half a minute more on first use to convert the model"
-            ):
+            with out.status(f"summarizing {first.key}: a minute, and more on first use to convert the model"):
                 result = materialize(instance, first.key, None, {}, log_level="WARNING")
             if not result.success:
                 raise UserError(failure_message(result))

@@ -19,9 +19,7 @@ app = typer.Typer()
 @app.command()
 def materialize(
     first: Annotated[str, typer.Argument(help="The first ID range, as printed by `ranges`.")],
-    last: Annotated[
-        str | None, typer.Argument(help="The last ID range, all in one run. Default: only the first.")
-    ] = None,
+    last: Annotated[str | None, typer.Argument(help="The last ID range. Default: only the first.")] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Run configuration, a YAML file.")] = None,
     select: Annotated[str, typer.Option(help="Only these assets, separated by commas.")] = "",
 ) -> None:
@@ -79,21 +77,9 @@ def ui(
     with open_instance() as instance:  # makes Dagster's tables before its processes start together
         set_pool(instance, device_slots())
     out.print(f"The UI opens on http://{host}:{port}")
-    os.execv(
-        sys.executable,
-        [
-            sys.executable,
-            "-m",
-            "dagster",
-            "dev",
-            "-w",
-            str(project_file("workspace.yaml")),
-            "-h",
-            host,
-            "-p",
-            str(port),
-        ],
-    )
+    workspace = str(project_file("workspace.yaml"))
+    dagster = [sys.executable, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port)]
+    os.execv(sys.executable, dagster)
 
 
 @app.command()
