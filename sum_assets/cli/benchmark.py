@@ -9,7 +9,7 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Table
 
-from sum_assets.cli.console import err, out, progress_bar, read_yaml, writing
+from sum_assets.cli.console import err, out, progress_bar, read_yaml, shipped, writing
 from sum_assets.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def sweep(
     from sum_assets.defs.resources import default_summarizer
     from sum_assets.summarizer import SummarizerSettings
 
-    plan = read_sweep(file)
+    plan = read_sweep(shipped(file))
     try:
         summarizer = SummarizerSettings.model_validate(default_summarizer().model_dump() | read_yaml(config))
     except ValidationError as error:

@@ -1,18 +1,22 @@
-"""What the commands share: printing, the progress bar, reading YAML and writing files."""
+"""What the commands share: consoles, progress bar, options, and reading and writing files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from sum_assets.errors import UserError
+from sum_assets.paths import project_file
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 def progress_bar() -> Progress:
@@ -20,6 +24,17 @@ def progress_bar() -> Progress:
     return Progress(
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), console=err
     )
+
+
+def shipped(path: Path) -> Path:
+    """Return a file that exists, else the one of that name that comes with the package, else the path unchanged.
+
+    So `sweeps/cpu.yaml` and `fleets/four-k80.yaml` are found outside a checkout, too.
+    """
+    if path.exists() or path.is_absolute() or path.parts[:1] not in (("sweeps",), ("fleets",)):
+        return path
+    file = project_file(path.parts[0]).parent / path
+    return file if file.is_file() else path
 
 
 def read_yaml(path: Path | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Column, Table
 
-from sum_assets.cli.console import out, writing
+from sum_assets.cli.console import out, shipped, writing
 from sum_assets.errors import UserError
 from sum_assets.simulation.fleet import Fleet, read_fleet
 from sum_assets.units import count
@@ -43,7 +43,7 @@ def simulate(
 
     if plot and plot.suffix not in (".png", ".svg"):
         raise UserError(f"{plot} is not a valid name for a plot. Use FILE.png or FILE.svg.")
-    fleet = read_fleet(file)
+    fleet = read_fleet(shipped(file))
     kind, counts = _counts(fleet, devices) if devices else ("", [])
     if rows:
         fleet = fleet.model_copy(update={"rows": rows})

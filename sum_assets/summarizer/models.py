@@ -1,6 +1,7 @@
 """Finds a model's files and their revision; converts a GGUF file once and caches the result."""
 
 import hashlib
+import importlib.util
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -150,7 +151,12 @@ def _converted(gguf: Path, digest: str) -> Path:
     """Return the folder of a GGUF file's dequantized weights and tokenizer, made on first use."""
 
     def build(folder: Path) -> None:
+        if importlib.util.find_spec("gguf") is None:
+            raise UserError(f"model: {gguf} needs the library gguf: `pip install 'sum-assets[gguf]'`.")
         transformers.utils.logging.disable_progress_bar()
+        # The reader of GGUF files calls tqdm itself, which ignores that switch; the library's own bar obeys it.
+        gguf_reader = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
+        gguf_reader.tqdm = transformers.utils.logging.tqdm
         source, name = str(gguf.parent), gguf.name
         options = {}
         if hasattr(transformers, "GgufConfig"):  # newer versions keep the blocks packed by default

@@ -369,7 +369,7 @@ def test_a_device_that_is_lost_three_times_is_set_aside_until_it_is_trusted(
     corpus.execute("UPDATE sum_assets.device_loss SET lost_at = lost_at - interval '1 hour' WHERE said = 'gone'")
     require_trusted(corpus, "cpu")
     corpus.execute("UPDATE sum_assets.device_loss SET lost_at = clock_timestamp()")
-    with pytest.raises(UserError, match="`sum-assets trust`"):
+    with pytest.raises(UserError, match="`sum-assets devices reset`"):
         require_trusted(corpus, "cpu")
     assert trust(corpus) == ["cpu"]
     assert materialize(instance, FIRST.key, None, config).success
