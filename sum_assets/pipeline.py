@@ -24,7 +24,7 @@ from sum_assets.database.results import (
 from sum_assets.errors import StoppedError, UserError
 from sum_assets.id_range import IdRange
 from sum_assets.summarizer import Abstract, EngineState, Phases, Rejection, Summarizer, Summary
-from sum_assets.summarizer.isolate import require_working, summarize_each
+from sum_assets.summarizer.isolate import health_check, summarize_each
 
 #: Abstracts handed to the engine at once: enough to sort by length, few enough to hold in memory.
 WINDOW = 4096
@@ -153,7 +153,7 @@ def summarize_range(
                     engine = open_engine()
             suspect = suspected.get(usable[0].abstract_id)
             if suspect:
-                require_working(engine)
+                health_check(engine)
             if suspect and suspect.to_blame and suspect.source_hash == rows[suspect.abstract_id].source_hash:
                 detail = f"the engine hung on it {suspect.hangs} times, the last time alone"
                 run.commit(rows, [Rejection(suspect.abstract_id, "engine_error", detail)])

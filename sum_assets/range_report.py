@@ -30,8 +30,8 @@ def report_text(report: RangeReport, corpus_rows: int) -> str:
         lines.append(f"{worker.name:<18}{worker.rows:>7} rows, {worker.busy:.0%} busy")
         if worker.restarts:
             lines.append(f"  started {worker.restarts + 1} times")
-        if worker.set_aside:
-            lines.append(f"  set aside: {worker.set_aside}")
+        if worker.quarantined:
+            lines.append(f"  quarantined: {worker.quarantined}")
     lines += ["", "at this rate, the model loaded once:"]
     for label, rows in (("this corpus", corpus_rows), ("the lab's", LAB_CORPUS)):
         lines.append(f"{label:<12}{rows:>10,} {duration(report.days(rows) or 0):>14}")

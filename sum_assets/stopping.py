@@ -1,4 +1,4 @@
-"""Lets a run be stopped between two batches: by a signal, or by a deadline."""
+"""Stops a run between two batches, by a signal or at a deadline."""
 
 import re
 import signal
@@ -12,15 +12,16 @@ from types import FrameType
 from sum_assets.errors import UserError
 
 _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
-#: Who stops a tree of processes (Ray, systemd, Ctrl-C) signals the step, and Dagster, signalled too, signals it again.
-_ONE_WISH = 2.0
+#: Signals within so many seconds count as one request. What stops a tree of processes (Ray, systemd, Ctrl-C) signals
+#: Dagster and the step, and Dagster then signals the step again.
+_SAME_REQUEST_SECONDS = 2.0
 
 
 def deadline(text: str, launched: datetime) -> datetime:
-    """Return the moment that `07:00` or an ISO date and time names, in local time unless it says otherwise.
+    """Parse `07:00` or an ISO date and time, in local time unless it has an offset.
 
-    A time of day is the first one after the launch, so that a run which had to wait beyond it starts nothing.
-    Raises UserError where the text names no moment.
+    A time of day means the next one after the launch: a run that waited in the queue beyond it generates nothing.
+    Raises UserError if the text is neither.
     """
     launched = launched.astimezone()
     if match := _TIME.fullmatch(text.strip()):
@@ -29,34 +30,34 @@ def deadline(text: str, launched: datetime) -> datetime:
     try:
         return datetime.fromisoformat(text.strip()).astimezone()
     except ValueError:
-        raise UserError(f"stop_at {text!r} is no time: write 07:00, or 2030-12-31T07:00.") from None
+        raise UserError(f"stop_at {text!r} is not a valid time. Write 07:00, or 2030-12-31T07:00.") from None
 
 
 class Stop:
-    """Whether to stop, and why; see `stop_between_batches`."""
+    """Decides whether to stop; see `stop_between_batches`."""
 
     def __init__(self, at: datetime | None) -> None:
-        # By the clock that nobody sets.
         self._at = at
-        self._left = time.monotonic() + (at - datetime.now().astimezone()).total_seconds() if at else None
+        # On the monotonic clock, which changes of the system's time do not affect.
+        self._deadline = time.monotonic() + (at - datetime.now().astimezone()).total_seconds() if at else None
         self.signal: int | None = None
 
     def __call__(self) -> str | None:
-        """Return why to stop, None to go on."""
+        """Return the reason to stop, or None to go on."""
         if self.signal is not None:
             return f"by {signal.Signals(self.signal).name}"
-        if self._at and self._left is not None and time.monotonic() >= self._left:
+        if self._at and self._deadline is not None and time.monotonic() >= self._deadline:
             return f"at its deadline {self._at:%Y-%m-%d %H:%M}"
         return None
 
 
 @contextmanager
 def stop_between_batches(at: datetime | None) -> Iterator[Stop]:
-    """Take a first SIGINT or SIGTERM as a wish to stop after the batch in flight; a later one is as it was before.
+    """Treat the first SIGINT or SIGTERM as a request to stop after the batch in flight.
 
-    Later means by more than two seconds: what comes together is one wish.
-    Where the block ends all the same without an error, the signal is passed on: who sent it expects the process
-    to heed it.
+    Signals in the two seconds after it belong to the same request. Any later signal acts as it did before the block.
+    If the block ends without an error all the same, the first signal is raised again at its end, since its sender
+    expects the process to obey.
     """
     stop = Stop(at)
     if threading.current_thread() is not threading.main_thread():
@@ -68,18 +69,18 @@ def stop_between_batches(at: datetime | None) -> Iterator[Stop]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    first = 0.0
+    requested_at = 0.0
 
-    def heed(number: int, _: FrameType | None) -> None:
-        nonlocal first
+    def request_stop(number: int, _: FrameType | None) -> None:
+        nonlocal requested_at
         if stop.signal is None:
-            stop.signal, first = number, time.monotonic()
-        elif time.monotonic() - first > _ONE_WISH:
+            stop.signal, requested_at = number, time.monotonic()
+        elif time.monotonic() - requested_at > _SAME_REQUEST_SECONDS:
             restore()
             signal.raise_signal(number)
 
     for number in before:
-        signal.signal(number, heed)
+        signal.signal(number, request_stop)
     try:
         yield stop
     finally:

@@ -27,8 +27,8 @@ def test_a_time_of_day_is_the_first_after_the_launch(text: str, moment: datetime
 
 
 @pytest.mark.parametrize("text", ["", "7", "24:00", "tomorrow", "07:60"])
-def test_what_is_no_time_is_named(text: str) -> None:
-    with pytest.raises(UserError, match="is no time: write 07:00"):
+def test_an_invalid_time_is_named(text: str) -> None:
+    with pytest.raises(UserError, match=r"is not a valid time\. Write 07:00"):
         deadline(text, EVENING)
 
 
@@ -42,24 +42,24 @@ def test_a_deadline_passes() -> None:
 
 
 def test_the_first_signal_waits_for_the_batch_and_a_later_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "_ONE_WISH", 0.3)
-    heard: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    monkeypatch.setattr(stopping, "_SAME_REQUEST_SECONDS", 0.3)
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     try:
         with stop_between_batches(None) as stop:
             assert stop() is None
             signal.raise_signal(signal.SIGTERM)
             signal.raise_signal(signal.SIGINT)
-            assert (stop(), heard) == ("by SIGTERM", []), "both are one wish"
+            assert (stop(), received) == ("by SIGTERM", []), "both are one request"
             time.sleep(0.35)
             signal.raise_signal(signal.SIGTERM)
-            assert heard == [signal.SIGTERM]
-        assert heard == [signal.SIGTERM] * 2, "it is passed on"
+            assert received == [signal.SIGTERM]
+        assert received == [signal.SIGTERM] * 2, "it is passed on"
         with pytest.raises(UserError), stop_between_batches(None):
             _be_stopped()
-        assert len(heard) == 2, "the error says it"
+        assert len(received) == 2, "the error says it"
         signal.raise_signal(signal.SIGTERM)
-        assert len(heard) == 3
+        assert len(received) == 3
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -12,6 +12,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
@@ -71,6 +73,22 @@ def save_copier(kind: str, folder: Path) -> None:
         optimizer.zero_grad()
     else:
         raise AssertionError(f"{kind} has not learnt to copy")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def save_causal(folder: Path) -> None:
+    """Save an untrained Llama, its weights so large that each input leads to another output."""
+    torch.manual_seed(0)
+    tokenizer = _tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=6,
+        num_key_value_heads=2, head_dim=8, max_position_embeddings=512, initializer_range=0.6, pad_token_id=0,
+        eos_token_id=1, bos_token_id=3,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        model.lm_head.weight[: len(SPECIAL)] = 0  # it writes words alone
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

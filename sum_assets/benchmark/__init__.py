@@ -1,1 +1,1 @@
-"""Measures configurations side by side: sweeps, cells in processes of their own, statistics, reports. No Dagster."""
+"""Compares configurations: sweeps, cells, the quality gate, projections and the report. No Dagster."""

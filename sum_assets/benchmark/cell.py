@@ -1,7 +1,7 @@
-"""One replicate of one preset, in a process of its own: `python -m sum_assets.benchmark.cell`.
+"""Measures one replicate of one preset, in its own process: `python -m sum_assets.benchmark.cell`.
 
-It reads its task as JSON from standard input and writes its result as the last line of standard output. What
-kills it or hangs it tells the parent by signal and time.
+It reads its task as JSON from standard input and writes its result as the last line of standard output. If it is
+killed or hangs, the parent sees the signal or the time limit.
 """
 
 import json
@@ -31,14 +31,17 @@ from sum_assets.summarizer import (
     open_summarizer,
     resolve_settings,
 )
-from sum_assets.summarizer.device_errors import is_device_lost, named
+from sum_assets.summarizer.device_errors import describe_error, is_device_lost, is_out_of_memory
 
 Outcome = Literal["ok", "out_of_memory", "unsupported", "device_lost", "killed", "timeout", "failed"]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a cell needs to know."""
+    """What a cell needs: its key, the settings of its preset and of the summarizer, and the IDs to summarize.
+
+    With `to_limit`, every input is made as long as the input limit.
+    """
 
     cell: str
     preset: dict[str, Any]
@@ -50,11 +53,11 @@ class Task:
 
 @dataclass(frozen=True)
 class CellResult:
-    """What a cell found: times in seconds, sizes in bytes. Without `ok`, only the outcome and its sentence count.
+    """The result of a cell: times in seconds, sizes in bytes. Unless `ok`, only outcome and detail count.
 
     `phases` are those of `sum_assets.summarizer.phases`, with `load_model` and `warm_up` outside of `seconds`.
-    `batches` has, of each list that the engine yielded, its rows, their input tokens, those squared, row by row,
-    and the seconds of the generate phase. What the driver does not tell of the device is None.
+    `batches` has four numbers for each list that the engine yielded: its rows, the sum of their input tokens, the
+    sum of their squares, and the seconds of the generate phase. What the device's driver does not tell is None.
     """
 
     outcome: Outcome
@@ -74,22 +77,25 @@ class CellResult:
 
 
 def measure(task: Task) -> CellResult:
-    """Load, warm up, then time the sample from the first read to the last commit."""
+    """Load, warm up, then time the sample from the first read to the last commit.
+
+    Raises what the engine raises, UserError among it, and MemoryError where a single abstract does not fit.
+    """
     preset = Preset.model_validate(task.preset)
     if preset.memory_limit_mib is not None:
         limit = preset.memory_limit_mib * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    before = Phases()
-    with before("load_model"):
+    loading = Phases()
+    with loading("load_model"):
         resolved = resolve_settings(preset, SummarizerSettings.model_validate(task.summarizer))
         engine = open_summarizer(resolved, naive=preset.naive)
     with connect() as connection:
         writer = SummaryWriter(task.cell, one_by_one=preset.naive)
-        warming = time.perf_counter()
+        warm_up_start = time.perf_counter()
         warm_up = read_abstracts(connection, task.warm_up)
         for _ in engine.summarize([_abstract(row, task) for row in warm_up], Phases()):
             pass
-        warmed = time.perf_counter() - warming
+        warm_up_seconds = time.perf_counter() - warm_up_start
         batches: list[tuple[int, int, int, float]] = []
         tokens, generated = 0, 0.0
         with DeviceMeter(resolved.device) as meter:
@@ -98,14 +104,14 @@ def measure(task: Task) -> CellResult:
                 with phases("read"):
                     rows = read_abstracts(connection, ids)
                 for results in engine.summarize([_abstract(row, task) for row in rows], phases):
-                    written = [_row(result) for result in results]
+                    summaries = [_row(result) for result in results]
                     with phases("write"):
-                        writer.write(connection, written)
+                        writer.write(connection, summaries)
                     until = phases.seconds()["generate"]
-                    lengths = [row.input_tokens for row in written]
+                    lengths = [row.input_tokens for row in summaries]
                     squares = sum(n * n for n in lengths)
                     batches.append((len(lengths), sum(lengths), squares, until - generated))
-                    tokens, generated = tokens + sum(row.output_tokens for row in written), until
+                    tokens, generated = tokens + sum(row.output_tokens for row in summaries), until
             seconds, spent = phases.total(), phases.seconds()
     state = engine.state()
     if state.out_of_memory:
@@ -114,7 +120,7 @@ def measure(task: Task) -> CellResult:
         outcome="ok",
         abstracts=sum(batch[0] for batch in batches),
         seconds=seconds,
-        phases=spent | {"load_model": before.seconds()["load_model"], "warm_up": warmed},
+        phases=spent | {"load_model": loading.seconds()["load_model"], "warm_up": warm_up_seconds},
         batches=batches,
         output_tokens=tokens,
         peak_process_bytes=peak_process_bytes() + (state.peak_worker_bytes or 0),
@@ -128,14 +134,14 @@ def measure(task: Task) -> CellResult:
 
 
 def _abstract(row: SourceRow, task: Task) -> Abstract:
-    """Return what to summarize; with `to_limit`, so long that it is cut (tokens average less than 10 characters)."""
+    """Return the abstract; with `to_limit`, so long that it is cut (a token has less than 10 characters on average)."""
     text = row.abstract or ""
     characters = 10 * task.summarizer["max_input_tokens"] if task.to_limit else 0
     return Abstract(row.abstract_id, text * (1 + characters // max(len(text), 1)))
 
 
 def _row(result: Summary | Rejection) -> BenchmarkRow:
-    """Return what to keep of a result. Raises MemoryError where a single abstract does not fit."""
+    """Return the row to store of a result. Raises MemoryError where a single abstract does not fit."""
     if isinstance(result, Summary):
         return BenchmarkRow(
             result.abstract_id, result.text, result.input_tokens, result.output_tokens, result.finish_reason
@@ -146,7 +152,7 @@ def _row(result: Summary | Rejection) -> BenchmarkRow:
 
 
 def _peak_address_bytes() -> int | None:
-    """Return the largest address space of this process, which is what a memory limit counts; Linux tells."""
+    """Return the peak address space of this process, which its memory limit limits; None except on Linux."""
     status = Path("/proc/self/status")
     if not status.exists():
         return None
@@ -159,21 +165,19 @@ def _windows(ids: list[int], size: int) -> Iterator[list[int]]:
 
 
 def classify(error: BaseException) -> CellResult:
-    """Tell an exception's outcome by its type and by what the driver says."""
-    said = first_line(error)
+    """Return the outcome for an exception, by its type and the driver's message."""
+    message = first_line(error)
     if isinstance(error, UnsupportedError):
-        return CellResult("unsupported", said)
-    # Under a limit, the loader of shared objects fails first.
-    no_room = ("memory" in said.lower() and "alloc" in said.lower()) or "failed to map segment" in said
-    if isinstance(error, MemoryError) or no_room:
-        return CellResult("out_of_memory", said)
+        return CellResult("unsupported", message)
+    if is_out_of_memory(error):
+        return CellResult("out_of_memory", message)
     if is_device_lost(Exception(str(error))):  # a worker's as well
-        return CellResult("device_lost", said)
-    return CellResult("failed", said if isinstance(error, UserError) else named(error))
+        return CellResult("device_lost", message)
+    return CellResult("failed", message if isinstance(error, UserError) else describe_error(error))
 
 
-def _end_with(parent: int) -> None:
-    """End this process when its parent is gone: nobody would take its result, and it holds the device."""
+def _exit_with(parent: int) -> None:
+    """End this process when its parent is gone: nobody would read the result, and it holds the device."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
@@ -181,7 +185,7 @@ def _end_with(parent: int) -> None:
 
 def main() -> None:
     """Run the task on standard input."""
-    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+    threading.Thread(target=_exit_with, args=[os.getppid()], daemon=True).start()
     try:
         result = measure(Task(**json.load(sys.stdin)))
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Samples a GPU's power and utilization while a cell runs, where its driver tells them."""
+"""Samples a GPU's power and utilization while a cell runs, if its driver reports them."""
 
 import threading
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from sum_assets.summarizer.devices import Device  # which imports torch
 
-INTERVAL = 0.25
+INTERVAL = 0.25  # seconds
 
 
 def torch_readings(index: int) -> tuple[Callable[[], float], Callable[[], float]]:
-    """Return readers of watts and of utilization, 0 to 1: NVML's, or amdsmi's under ROCm, as torch reaches them.
+    """Return functions that read watts and utilization, 0 to 1: through torch from NVML, or from amdsmi under ROCm.
 
     Source: torch.cuda.power_draw (milliwatts, mean of the driver's last period) and torch.cuda.utilization (percent).
     """
@@ -23,7 +23,7 @@ def torch_readings(index: int) -> tuple[Callable[[], float], Callable[[], float]
 
 
 class DeviceMeter:
-    """Means over the time inside the block; None, never zero, where there is no GPU or no reading."""
+    """Averages over the time inside the `with` block; None, never zero, where there is no GPU or no reading."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Holds an engine that converts a model against transformers in full precision, once for each fingerprint."""
+"""Compares an engine with transformers in full precision, once for each fingerprint."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from sum_assets.benchmark.quality import Gate, compare, gate
 from sum_assets.benchmark.run import run_cell
 from sum_assets.benchmark.sweep import Preset
 from sum_assets.database.benchmark_results import (
-    Written,
+    SampleSummary,
     draw_sample,
     forget_summaries,
     gate_verdict,
@@ -18,8 +18,9 @@ from sum_assets.database.benchmark_results import (
 )
 from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer import GpuSettings, SummarizerSettings
+from sum_assets.summarizer.engine_registry import ENGINES
 
-#: Abstracts to judge by: as many as docs/benchmark.md asks for.
+#: Abstracts to judge by: as many as docs/explanation/quality-gate.md asks for.
 SAMPLE = 32
 _TIME_LIMIT = 6 * 3600.0
 
@@ -29,27 +30,25 @@ def require_gate(
     gpu: GpuSettings,
     summarizer: SummarizerSettings,
     fingerprint: str,
-    say: Callable[[str], object],
+    log: Callable[[str], object],
 ) -> bool:
-    """Let pass what writes as transformers in float32 does. Raises UnsupportedError for an engine that does not.
+    """Raise UnsupportedError for an engine whose summaries differ too much from those of transformers in float32.
 
-    The caller holds the device that `gpu` names.
-
-    Only the first run of a fingerprint judges, on a sample of the corpus; `say` hears that it does. Return whether
-    it was this one.
+    The caller holds the device that `gpu` names. The first run of a fingerprint judges it on a sample of the corpus,
+    and `log` gets a line about that. Return whether it was this run.
     """
-    if gpu.engine in ("transformers", "lead"):
+    if not ENGINES[gpu.engine].gated:
         return False
-    found = gate_verdict(connection, fingerprint)
-    judged = found is None
-    if found is None:
-        say(f"engine {gpu.engine}: its summaries of {SAMPLE} abstracts are held against float32 first, this once")
-        found = _judge(connection, gpu, summarizer, fingerprint)
-    passes, reason = found
+    verdict = gate_verdict(connection, fingerprint)
+    judged = verdict is None
+    if verdict is None:
+        log(f"engine {gpu.engine}: its summaries of {SAMPLE} abstracts are compared with float32 first, this once")
+        verdict = _judge(connection, gpu, summarizer, fingerprint)
+    passes, reason = verdict
     if not passes:
         raise UnsupportedError(
             f"engine {gpu.engine} fails the quality gate against transformers in float32: {reason}. Set engine: "
-            "transformers, or another precision or quantization. A pilot (`limit`) is not held against anything."
+            "transformers, or another precision or quantization. A pilot (`limit`) is not compared with anything."
         )
     return judged
 
@@ -57,13 +56,15 @@ def require_gate(
 def _judge(
     connection: Connection, gpu: GpuSettings, summarizer: SummarizerSettings, fingerprint: str
 ) -> tuple[bool, str]:
-    chosen = {name: getattr(gpu, name) for name in GpuSettings.model_fields}
-    chosen |= {"device": (gpu.devices or [gpu.device])[0], "devices": [], "workers_per_device": 1}
+    settings = GpuSettings.of(gpu).model_dump()
+    settings |= {"device": (gpu.devices or [gpu.device])[0], "devices": [], "workers_per_device": 1}
     full = {"engine": "transformers", "precision": "float32", "quantization": "none", "attention": "auto"}
     ids = draw_sample(connection, SAMPLE)
-    reference = _write(connection, Preset.model_validate(chosen | full), summarizer, f"gate-{fingerprint}-float32", ids)
-    own = _write(connection, Preset.model_validate(chosen), summarizer, f"gate-{fingerprint}", ids)
-    quality, itself = compare(own, reference), compare(reference, reference)
+    reference = _write(
+        connection, Preset.model_validate(settings | full), summarizer, f"gate-{fingerprint}-float32", ids
+    )
+    judged = _write(connection, Preset.model_validate(settings), summarizer, f"gate-{fingerprint}", ids)
+    quality, itself = compare(judged, reference), compare(reference, reference)
     assert quality
     assert itself
     verdict: Gate = gate(quality, itself)
@@ -73,13 +74,13 @@ def _judge(
 
 def _write(
     connection: Connection, preset: Preset, summarizer: SummarizerSettings, cell: str, ids: list[int]
-) -> dict[int, Written]:
+) -> dict[int, SampleSummary]:
     """Return what a preset writes, in a process of its own. Raises UnsupportedError where it does not work."""
     forget_summaries(connection, cell)
-    settings = {name: getattr(summarizer, name) for name in SummarizerSettings.model_fields}
+    settings = SummarizerSettings.of(summarizer).model_dump()
     result = run_cell(Task(cell, preset.model_dump(), settings, ids, []), _TIME_LIMIT)
     if result.outcome != "ok":
         raise UnsupportedError(
-            f"engine {preset.engine} could not be held against float32: {result.outcome}: {result.detail}"
+            f"engine {preset.engine} could not be compared with float32: {result.outcome}: {result.detail}"
         )
     return summaries_of(connection, cell)

@@ -1,4 +1,4 @@
-"""Finds the largest batch that fits: predicted from a line through measured memory, confirmed by bisection."""
+"""Finds the largest batch that fits in memory: predicted by a line through measured peaks, confirmed by bisection."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _SMALL = (1, 2, 4)
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One batch that was tried, every input at the input limit. `peak_bytes` is None where it does not fit."""
+    """One batch size that was tried, every input at the input limit. `peak_bytes` is None if it does not fit."""
 
     batch_size: int
     peak_bytes: int | None
@@ -28,9 +28,9 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class LargestBatch:
-    """The largest batch that fits, and what a line through the smallest ones predicted.
+    """The largest batch that fits, and the one that a line through the smallest ones predicted.
 
-    `complete` is false where the corpus has no more abstracts to fill a larger batch.
+    `complete` is false if the corpus has too few abstracts to fill a larger batch.
     """
 
     batch_size: int
@@ -45,14 +45,14 @@ def largest_batch(
     summarizer: SummarizerSettings,
     time_limit: float,
     on_probe: Callable[[Probe], None] = lambda _: None,
-    say: Callable[[str], object] = lambda _: None,
+    log: Callable[[str], object] = lambda _: None,
 ) -> LargestBatch:
-    """Try batches in processes of their own, padded to the limit, to the preset's memory or the device's.
+    """Try batches up to the preset's memory limit or the device's memory, each in its own process.
 
-    Raises UserError where there is no limit to go to, or a single abstract does not fit, and UnsupportedError
-    where the preset cannot run here.
+    Every input is padded to the input limit. Raises UserError where no limit is known or a single abstract does not
+    fit, and UnsupportedError where the preset cannot run here.
     """
-    with device_lease(preset, say) as leased:
+    with device_lease(preset, log) as leased:
         return _largest_batch(connection, leased, summarizer, time_limit, on_probe)
 
 
@@ -100,14 +100,14 @@ def search(probe: Callable[[int], int | None], limit: int, most: int) -> Largest
     slope, base = np.polyfit(list(small), list(small.values()), 1) if len(small) > 1 else (limit, 0)
     predicted = int(np.clip((limit - base) / slope, 1, most)) if slope > 0 else most
     step = max(predicted // 8, 1)
-    wanted = predicted
+    candidate = predicted
     while fails - fits > 1:
-        # From the prediction outwards by growing steps, until what fits and what does not enclose the answer.
-        wanted = wanted if fits < wanted < fails else (fits + fails) // 2
-        if probe(wanted) is None:
-            fails, wanted = wanted, wanted - step
+        # From the prediction outwards by doubling steps, until a size that fits and one that fails enclose the answer.
+        candidate = candidate if fits < candidate < fails else (fits + fails) // 2
+        if probe(candidate) is None:
+            fails, candidate = candidate, candidate - step
         else:
-            fits, wanted = wanted, wanted + step
+            fits, candidate = candidate, candidate + step
         step *= 2
     return LargestBatch(fits, predicted, limit, fits < most)
 
@@ -118,7 +118,7 @@ def _limit_bytes(preset: Preset, summarizer: SummarizerSettings) -> int:
     device = resolve_settings(preset, summarizer).device
     if device.memory_bytes is None:
         raise UserError(
-            f"{device.name} does not tell how much memory a run may take, and to try for more than there is would "
-            "harm all else on the machine. Set it: --memory-limit-mib."
+            f"{device.name} does not report how much memory a run may take, and a batch that takes too much would harm "
+            "everything else on the machine. Set it: --memory-limit-mib."
         )
     return device.memory_bytes

@@ -1,4 +1,4 @@
-"""Projects what a corpus takes from what a sample took: seconds by phase, days with their interval, disk."""
+"""Projects a corpus from a sample: seconds by phase, days with their 95 % interval, bytes on the disk."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,56 +10,19 @@ import scipy
 from numpy.typing import NDArray
 
 from sum_assets.benchmark.cell import CellResult
-from sum_assets.benchmark.statistics import Noise
-from sum_assets.database.profile import FRACTIONS, Lengths
-from sum_assets.pipeline import WINDOW
-from sum_assets.summarizer.environments import LIBRARIES
+from sum_assets.benchmark.confidence_interval import Noise
+from sum_assets.benchmark.corpus_lengths import Corpus
+from sum_assets.summarizer.engine_registry import ENGINES
 
-#: Bytes beside the text that an abstract takes in `generated_summary` and `abstract_summary`, indexes included: by
-#: pg_total_relation_size of 20,000 rows, 393. A run takes 56 kB of `event_logs` (the demo, five runs), a log line 1 kB.
+#: Bytes that an abstract takes in `generated_summary` and `abstract_summary` beside its text, indexes included.
+#: By pg_total_relation_size of 20,000 rows: 393. A run takes 56 kB of `event_logs` (the demo, five runs), and a log
+#: line 1 kB.
 ROW_BYTES = 400
 RUN_BYTES = 60_000
 LOG_LINE_BYTES = 1_000
 LOG_EVERY = 30.0
-#: Run-to-run noise of machines that are shared: sweeps on one such day showed 1, 9 and 11 %, 8 % in their mean square.
-USUAL = Noise(0.08, 4)
-#: Abstracts of an ID range where none are cut yet.
-ROWS_PER_RANGE = 10_000
-_PARTIAL = 256  # points at which each range's lengths are taken
-
-
-@dataclass(frozen=True, slots=True)
-class Corpus:
-    """What is to be summarized: characters of evenly spaced abstracts, the shortest first, for so many rows.
-
-    `runs` is the number of ID ranges, each a run that loads the model once. `lengths_from` says whence the
-    lengths are known.
-    """
-
-    rows: int
-    characters: NDArray[np.float64]
-    runs: int
-    lengths_from: str
-
-    def scaled(self, rows: int) -> "Corpus":
-        """Return a corpus of other size with the same lengths, in ranges as large, and of 10,000 at least."""
-        size = max(self.rows / self.runs, ROWS_PER_RANGE)
-        return Corpus(rows, self.characters, math.ceil(rows / size), self.lengths_from)
-
-
-def mixed(profiles: Sequence[Lengths]) -> NDArray[np.float64]:
-    """Return the lengths of up to 4,096 evenly spaced abstracts of several ranges, weighted by their rows.
-
-    Between percentiles, lengths are interpolated.
-    """
-    places = (np.arange(_PARTIAL) + 0.5) / _PARTIAL
-    values = np.concatenate([np.interp(places, FRACTIONS, p.percentiles) for p in profiles])
-    weights = np.repeat([p.rows / _PARTIAL for p in profiles], _PARTIAL)
-    order = np.argsort(values)
-    share = (np.cumsum(weights[order]) - weights[order] / 2) / weights.sum()
-    count = min(sum(p.rows for p in profiles), WINDOW)
-    spaced: NDArray[np.float64] = np.interp((np.arange(count) + 0.5) / count, share, values[order])
-    return spaced
+#: Run-to-run noise of shared machines. Sweeps on one such day showed 1, 9 and 11 %: 8 % as root mean square.
+USUAL_NOISE = Noise(0.08, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +50,10 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """Seconds, by phase and in all, that a corpus takes, and bytes that it leaves behind.
+    """Seconds that a corpus takes, by phase and in all, and bytes that it leaves on the disk.
 
-    `low` and `high` end the 95 % prediction interval of the total; None where nothing was measured twice.
+    `low` and `high` are the ends of the 95 % prediction interval of the total, in seconds. They are None where
+    nothing was measured twice.
     """
 
     rows: int
@@ -122,14 +86,15 @@ def project(
 ) -> Projection:
     """Project one preset's replicates, all `ok`, to a corpus.
 
-    A batch takes what its rows, their tokens and, for attention, the tokens squared took on the sample. All other
-    phases go by rows, loading by runs. `padded_to` is the length of every input where all are padded.
+    The time of a batch is a sum over its rows, their tokens and, for attention, the tokens squared. The sample gives
+    the seconds of each. All other phases are proportional to the rows, loading to the runs. `padded_to` is the length
+    of every input where all are padded.
 
-    The interval combines the noise from cell to cell, once for the mean over the replicates and once for the
-    new run, with what batches differ beside their length, as a t distribution with the degrees of freedom of the
-    noise. A run as long as k cells averages over k spells of the machine; but of a longer one no more is known
-    than of the replicates. A few replicates in a quiet quarter of an hour say too little of the next one: what
-    they show is pooled with what is usual (`USUAL`).
+    The interval is that of a t distribution with the degrees of freedom of the noise. Its variance has three parts:
+    the noise of the mean over the replicates, the noise of the new run, and how batches differ beside their length.
+    A run as long as k cells averages over k spells of the machine, but over no more spells than there are replicates.
+    A few replicates in a quiet quarter of an hour say too little of the next one. So what they show is pooled with
+    what is usual (`USUAL_NOISE`).
     """
     parts, misfit, batches = _fit_batches(replicates, padded_to)
     lengths = np.full(len(corpus.characters), padded_to) if padded_to else tokens(corpus.characters)
@@ -145,8 +110,8 @@ def project(
     seconds = sum(phases.values())
     low = high = None
     if noise:
-        freedom = noise.freedom + USUAL.freedom
-        usual = (noise.freedom * noise.deviation**2 + USUAL.freedom * USUAL.deviation**2) / freedom
+        freedom = noise.freedom + USUAL_NOISE.freedom
+        usual = (noise.freedom * noise.deviation**2 + USUAL_NOISE.freedom * USUAL_NOISE.deviation**2) / freedom
         cell = float(np.mean([r.seconds for r in replicates if r.seconds]))
         averaged = np.clip(cell / seconds, 1 / len(replicates), 1)
         variance = usual * (averaged + 1 / len(replicates))
@@ -165,19 +130,19 @@ def project(
 
 
 def _cost(rows: NDArray[np.float64], tokens: NDArray[np.float64], squares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what a batch's time is a sum of: its rows, their tokens, and, for attention, the tokens squared."""
+    """Return the terms of a batch's time, (batches, 3): rows, their tokens and, for attention, the tokens squared."""
     return np.stack([rows, tokens, squares], axis=1)
 
 
 def _fit_batches(replicates: Sequence[CellResult], padded_to: int | None) -> tuple[NDArray[np.float64], float, int]:
-    """Return the seconds of each part of a batch's cost, none negative, the misfit of a batch, and the batches.
+    """Return the seconds of each term of a batch's cost, none negative, the misfit of a batch, and the batches.
 
-    The misfit is the relative standard deviation of a batch from the fit, its mean over the replicates taken: what
-    its content, not the noise, makes of it.
+    The misfit is the relative standard deviation of a batch, averaged over the replicates, from the fit. It is what
+    the content of the batch causes, not the noise.
 
-    What an engine that fills its batches itself finishes, or several workers, says when, not how long it took: such a
-    replicate is one batch; and a single batch, which can be compared with nothing, is taken to go by tokens, read and
-    written.
+    With continuous batching or several workers, batches overlap: their times say when they finished, not how long
+    they took. Such a replicate counts as one batch. A single batch has nothing to be compared with, so its time is
+    taken to be proportional to the tokens, read and written.
     """
     costs, seconds = [], []
     for replicate in replicates:
@@ -205,9 +170,10 @@ def _fit_batches(replicates: Sequence[CellResult], padded_to: int | None) -> tup
 
 
 def _overlapping(settings: Mapping[str, Any]) -> bool:
-    """Return whether several batches are in work at once."""
+    """Return whether several batches are processed at once."""
+    spec = ENGINES.get(settings.get("engine", ""))
     return (
-        settings.get("engine") in LIBRARIES
+        (spec is not None and spec.continuous)
         or settings.get("workers_per_device", 1) > 1
         or len(settings.get("devices", [])) > 1
     )

@@ -1,4 +1,4 @@
-"""Compares a preset's summaries with those of full precision on the same rows, and passes or fails them."""
+"""The quality gate: compares a preset's summaries with those of full precision on the same abstracts."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,11 @@ from rapidfuzz import process
 from rapidfuzz.distance import Indel
 from sacrebleu.metrics.chrf import CHRF
 
-from sum_assets.database.benchmark_results import Written
+from sum_assets.database.benchmark_results import SampleSummary
 
 NGRAM = 4
-#: Words after which two summaries are not held against each other by the gate. Greedy texts that once take
-#: different turns stay apart, so that over whole texts a long output limit alone would look like harm.
+#: The gate compares this many words of each summary. Greedy texts that differ once stay different, so over whole
+#: texts a long output limit alone would look like a loss.
 OPENING = 32
 _WORD = re.compile(r"[a-z0-9]+")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -23,9 +23,9 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 class Quality:
     """Means over the abstracts that a preset and the reference share; shares are between 0 and 1.
 
-    Against the reference: `same` texts to the letter; `rouge_l`, `chrf`, and `opening_rouge_l` of the first 32
+    Compared with the reference: `same` texts to the letter; `rouge_l`, `chrf`, and `opening_rouge_l` of the first 32
     words; `nearest`, the share whose nearest reference summary is that of the same abstract; `length_ratio` in
-    words; `same_input`, the share of inputs of as many tokens. Of the texts alone: `empty`, `capped` at the
+    words; `same_input`, the share of inputs with equally many tokens. Of the texts alone: `empty`, `capped` at the
     output limit, `repeated` and `copied` 4-grams, `new_numbers`, the share with a number that the source does
     not have. Where titles are known, `title_rouge_l` against them, its ratio to the reference's, and the upper
     end of that ratio's one-sided 95 % interval.
@@ -53,20 +53,20 @@ class Quality:
         return asdict(self)
 
 
-def compare(candidate: Mapping[int, Written], reference: Mapping[int, Written]) -> Quality | None:
-    """Return a candidate's quality on the abstracts that both have; None where they share none.
+def compare(candidate: Mapping[int, SampleSummary], reference: Mapping[int, SampleSummary]) -> Quality | None:
+    """Return a candidate's quality on the abstracts that both have; None if they share none.
 
     A reference compared with itself gives its own figures.
     """
     ids = sorted(candidate.keys() & reference.keys())
     if not ids:
         return None
-    own, others = [candidate[i] for i in ids], [reference[i] for i in ids]
-    words, other_words = [_words(s.summary) for s in own], [_words(s.summary) for s in others]
+    candidates, references = [candidate[i] for i in ids], [reference[i] for i in ids]
+    words, other_words = [_words(s.summary) for s in candidates], [_words(s.summary) for s in references]
     likeness = process.cdist(words, other_words, scorer=Indel.normalized_similarity, workers=1)
     chrf = CHRF()
-    pairs = list(zip(own, others, strict=True))
-    titled = [(w, o, _words(s.title)) for w, o, s in zip(words, other_words, own, strict=True) if s.title]
+    pairs = list(zip(candidates, references, strict=True))
+    titled = [(w, o, _words(s.title)) for w, o, s in zip(words, other_words, candidates, strict=True) if s.title]
     title, title_ratio, title_ratio_high = _against_titles(titled) if titled else (None, None, None)
     return Quality(
         abstracts=len(ids),
@@ -77,11 +77,11 @@ def compare(candidate: Mapping[int, Written], reference: Mapping[int, Written]) 
         nearest=_mean((likeness.diagonal() >= likeness.max(axis=1)).tolist()),
         length_ratio=sum(map(len, words)) / max(sum(map(len, other_words)), 1),
         same_input=_mean([not a.summary or a.input_tokens == b.input_tokens for a, b in pairs]),
-        empty=_mean([not s.summary for s in own]),
-        capped=_mean([s.capped for s in own]),
+        empty=_mean([not s.summary for s in candidates]),
+        capped=_mean([s.capped for s in candidates]),
         repeated=_mean([_repeated(w) for w in words]),
-        copied=_mean([_copied(w, _words(s.abstract)) for w, s in zip(words, own, strict=True)]),
-        new_numbers=_mean([bool(_numbers(s.summary) - _numbers(s.abstract)) for s in own]),
+        copied=_mean([_copied(w, _words(s.abstract)) for w, s in zip(words, candidates, strict=True)]),
+        new_numbers=_mean([bool(_numbers(s.summary) - _numbers(s.abstract)) for s in candidates]),
         title_rouge_l=title,
         title_ratio=title_ratio,
         title_ratio_high=title_ratio_high,
@@ -101,15 +101,15 @@ def _against_titles(titled: Sequence[tuple[list[str], list[str], list[str]]]) ->
 
     The bound is that of a ratio of paired means (Cochran, Sampling Techniques, 1977, section 6.4).
     """
-    own = np.array([rouge_l(words, title) for words, _, title in titled])
+    scores = np.array([rouge_l(words, title) for words, _, title in titled])
     reference = np.array([rouge_l(words, title) for _, words, title in titled])
     if not reference.any():
-        return float(own.mean()), 1.0, 1.0
-    ratio = own.mean() / reference.mean()
+        return float(scores.mean()), 1.0, 1.0
+    ratio = scores.mean() / reference.mean()
     if len(titled) < 2:
-        return float(own.mean()), float(ratio), np.inf
-    error = (own - ratio * reference).std(ddof=1) / np.sqrt(len(titled)) / reference.mean()
-    return float(own.mean()), float(ratio), float(ratio + 1.645 * error)
+        return float(scores.mean()), float(ratio), np.inf
+    error = (scores - ratio * reference).std(ddof=1) / np.sqrt(len(titled)) / reference.mean()
+    return float(scores.mean()), float(ratio), float(ratio + 1.645 * error)
 
 
 def _words(text: str) -> list[str]:
@@ -141,7 +141,7 @@ def _mean(values: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Whether a preset's summaries are as good as those of full precision, and if not, why."""
+    """A verdict: whether a preset's summaries are as good as those of full precision, and if not, why."""
 
     passes: bool
     reason: str
@@ -150,28 +150,34 @@ class Gate:
         return "passes" if self.passes else f"fails: {self.reason}"
 
 
-def gate(found: Quality, reference: Quality) -> Gate:
-    """Hold a preset's quality against the reference's own; docs/benchmark.md has the evidence for each bound."""
+def gate(quality: Quality, reference: Quality) -> Gate:
+    """Compare a preset's quality with the reference's own; see docs/evidence/quality-gate.md."""
     failures = [
-        (found.same_input < 0.98, f"{1 - found.same_input:.0%} of the inputs differ in length from the reference's"),
-        (found.nearest < 0.9, f"{1 - found.nearest:.0%} of the summaries are closer to those of other abstracts"),
         (
-            found.opening_rouge_l < 0.65,
-            f"writes other texts: ROUGE-L {found.opening_rouge_l:.2f} in the first {OPENING} words, at least 0.65",
+            quality.same_input < 0.98,
+            f"{1 - quality.same_input:.0%} of the inputs differ in length from the reference's",
         ),
-        (not 0.8 <= found.length_ratio <= 1.25, f"{found.length_ratio:.2f} times the reference's words, 0.8 to 1.25"),
-        (found.empty > reference.empty + 0.02, f"{found.empty:.0%} empty, reference {reference.empty:.0%}"),
+        (quality.nearest < 0.9, f"{1 - quality.nearest:.0%} of the summaries are closer to those of other abstracts"),
         (
-            found.repeated > reference.repeated + 0.1,
-            f"{found.repeated:.0%} of 4-grams repeated, reference {reference.repeated:.0%}",
+            quality.opening_rouge_l < 0.65,
+            f"writes other texts: ROUGE-L {quality.opening_rouge_l:.2f} in the first {OPENING} words, at least 0.65",
         ),
         (
-            found.new_numbers > reference.new_numbers + 0.2,
-            f"{found.new_numbers:.0%} with numbers that the source lacks, reference {reference.new_numbers:.0%}",
+            not 0.8 <= quality.length_ratio <= 1.25,
+            f"{quality.length_ratio:.2f} times the reference's words, 0.8 to 1.25",
+        ),
+        (quality.empty > reference.empty + 0.02, f"{quality.empty:.0%} empty, reference {reference.empty:.0%}"),
+        (
+            quality.repeated > reference.repeated + 0.1,
+            f"{quality.repeated:.0%} of 4-grams repeated, reference {reference.repeated:.0%}",
         ),
         (
-            found.title_ratio_high is not None and found.title_ratio_high < 0.99,
-            f"ROUGE-L against titles {found.title_ratio or 0:.0%} of the reference's, surely below 99 %",
+            quality.new_numbers > reference.new_numbers + 0.2,
+            f"{quality.new_numbers:.0%} with numbers that the source lacks, reference {reference.new_numbers:.0%}",
+        ),
+        (
+            quality.title_ratio_high is not None and quality.title_ratio_high < 0.99,
+            f"ROUGE-L against titles {quality.title_ratio or 0:.0%} of the reference's, surely below 99 %",
         ),
     ]
     reasons = [reason for failed, reason in failures if failed]

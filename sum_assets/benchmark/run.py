@@ -1,4 +1,4 @@
-"""Runs a sweep: cell after cell, replicates of all presets in turn, each in a process of its own."""
+"""Runs a sweep: one cell after the other, the replicates of all presets in turn, each in its own process."""
 
 import hashlib
 import json
@@ -21,16 +21,17 @@ from sum_assets.database.benchmark_results import draw_sample, forget_summaries,
 from sum_assets.errors import UserError
 from sum_assets.summarizer import SummarizerSettings
 from sum_assets.summarizer.device_lease import device_lease
-from sum_assets.summarizer.environments import LIBRARIES, versions_of
+from sum_assets.summarizer.engine_registry import libraries_in_process
+from sum_assets.summarizer.environments import versions_of
 
-_OURS = ("sum-assets", "torch", "transformers", "bitsandbytes", "torchao", "ctranslate2")
+_VERSIONED = sorted({"sum-assets", "bitsandbytes", "torchao"} | libraries_in_process())
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One replicate of one preset; `key` is a hash of all that makes a measurement the same.
+    """One replicate of one preset. `key` is a hash of all that a measurement depends on.
 
-    `beside` names the preset for which the baseline was measured once more, in turn with it alone.
+    A baseline with `paired_with` is measured right after that preset, to be compared with it alone.
     """
 
     key: str
@@ -39,12 +40,12 @@ class Cell:
     replicate: int
     settings: dict[str, Any]
     ids: list[int]
-    beside: str | None = None
+    paired_with: str | None = None
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A cell and what was found, now or in an earlier run of the sweep."""
+class CellMeasurement:
+    """A cell and its result, measured now or in an earlier run of the sweep."""
 
     cell: Cell
     result: CellResult
@@ -53,31 +54,31 @@ class Measured:
 def plan(connection: Connection, sweep: Sweep, summarizer: SummarizerSettings) -> tuple[list[Cell], list[int]]:
     """Return the cells in the order to measure them, and the IDs to warm up on.
 
-    Replicates go around all presets, so that a slow minute of the machine hurts all alike. Raises UserError
-    where the corpus is smaller than sample and warm-up.
+    Each round measures one replicate of every preset, so that a slow minute of the machine affects all alike.
+    Raises UserError where the corpus is smaller than sample and warm-up together.
     """
     ids = draw_sample(connection, sweep.sample + sweep.warm_up)
     if len(ids) < sweep.sample + sweep.warm_up:
         raise UserError(
             f"The corpus has {len(ids)} abstracts; the sweep takes {sweep.sample} and {sweep.warm_up} to warm up on. "
-            "Lower `sample`, or load more."
+            "Lower `sample`, or load more abstracts."
         )
     sample, warm_up = ids[: sweep.sample], ids[sweep.sample :]
-    versions = {library: version(library) for library in _OURS if find_spec(library.replace("-", "_"))}
+    versions = {library: version(library) for library in _VERSIONED if find_spec(library.replace("-", "_"))}
 
-    def cell(name: str, replicate: int, beside: str | None = None) -> Cell:
+    def cell(name: str, replicate: int, paired_with: str | None = None) -> Cell:
         preset = presets[name]
-        taken = sample[: sweep.baseline_sample] if preset.naive else sample
+        cell_ids = sample[: sweep.baseline_sample] if preset.naive else sample
         settings = {
             "preset": preset.model_dump(),
             "summarizer": summarizer.model_dump(),
             "warm_up": sweep.warm_up,
-            "versions": versions | (versions_of(preset.engine) if preset.engine in LIBRARIES else {}),
-            "beside": beside,
+            "versions": versions | versions_of(preset.engine),
+            "beside": paired_with,  # hashed: under another name, every sweep would be measured again
         }
-        identity = json.dumps([settings, taken, replicate, platform.node()], sort_keys=True)
+        identity = json.dumps([settings, cell_ids, replicate, platform.node()], sort_keys=True)
         key = hashlib.sha256(identity.encode()).hexdigest()[:16]
-        return Cell(key, name, preset, replicate, settings, taken, beside)
+        return Cell(key, name, preset, replicate, settings, cell_ids, paired_with)
 
     presets = sweep.all_presets()
     cells = []
@@ -85,20 +86,20 @@ def plan(connection: Connection, sweep: Sweep, summarizer: SummarizerSettings) -
         for name in presets:
             cells.append(cell(name, replicate))
             if name != BASELINE:
-                cells.append(cell(BASELINE, replicate, beside=name))
+                cells.append(cell(BASELINE, replicate, paired_with=name))
     return cells, warm_up
 
 
 def registered_sweep(connection: Connection) -> tuple[Sweep, SummarizerSettings]:
-    """Return the sweep in use. Raises UserError where there is none, or one of an older version."""
+    """Return the registered sweep. Raises UserError where there is none, or one of another version of sum_assets."""
     sweep, summarizer = stored_sweep(connection)
     try:
         return Sweep.model_validate(sweep), SummarizerSettings.model_validate(summarizer)
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise UserError(
-            f"The registered sweep is of another version of sum_assets, which knew {place}. Register it again: "
-            "`sum-assets sweep FILE`."
+            f"The registered sweep is of another version of sum_assets: {place} is not valid in this one. Register it "
+            "again: `sum-assets sweep FILE`."
         ) from error
 
 
@@ -110,51 +111,48 @@ def run_sweep(
     *,
     alone: bool = False,
     force: bool = False,
-    on_cell: Callable[[Measured, bool, int], None] = lambda _, __, ___: None,
-    say: Callable[[str], object] = lambda _: None,
-) -> list[Measured]:
-    """Measure what is not measured yet, and return the results of all that was asked for.
+    on_result: Callable[[CellMeasurement, bool, int], None] = lambda _, __, ___: None,
+    log: Callable[[str], object] = lambda _: None,
+) -> list[CellMeasurement]:
+    """Measure what is not measured yet, and return the results of all presets that were asked for.
 
-    `presets` are taken in turn with the baseline; none means all. With `alone`, each has a baseline of its own
-    beside it, in the same minutes. Full precision is measured at least once, to hold the texts against. `force`
-    measures all again. A sweep that was killed goes on where it stopped. `on_cell` hears of every result,
-    whether it is new, and how many there will be, `say` of a device that is waited for. Raises UserError for a
-    preset that the sweep does not have.
+    `presets` are measured in turn with the baseline; none means all. With `alone`, each is paired with a baseline
+    of its own, in the same minutes. Full precision is measured at least once, to compare the texts with. `force`
+    measures all again. A sweep that was killed resumes where it stopped.
+
+    `on_result` is called with every result, whether it is new, and how many there will be; `log` with a line while
+    a device is waited for. Raises UserError for a preset that the sweep does not have.
     """
-    unknown = set(presets) - set(sweep.all_presets())
-    if unknown:
-        raise UserError(
-            f"The sweep has no preset {', '.join(sorted(unknown))}. It has: {', '.join(sweep.all_presets())}."
-        )
+    sweep.require_presets(presets)
     cells, warm_up = plan(connection, sweep, summarizer)
-    wanted = set(presets or sweep.all_presets()) | (set() if alone else {BASELINE})
+    selected = set(presets or sweep.all_presets()) | (set() if alone else {BASELINE})
     known = {} if force else _results(connection, [c.key for c in cells])
-    unmeasured = {(c.name, c.replicate) for c in cells if not c.beside and c.key not in known}
+    unmeasured = {(c.name, c.replicate) for c in cells if not c.paired_with and c.key not in known}
 
-    def takes(cell: Cell) -> bool:
-        if cell.beside:
-            # Beside what was measured earlier, a baseline of now would be no pair.
-            paired = cell.key in known or (cell.beside, cell.replicate) in unmeasured
-            return alone and cell.beside in wanted and paired
-        return cell.name in wanted or (cell.name, cell.replicate) == (REFERENCE, 1)
+    def is_selected(cell: Cell) -> bool:
+        if cell.paired_with:
+            # A baseline measured now does not pair with what was measured earlier.
+            pairs = cell.key in known or (cell.paired_with, cell.replicate) in unmeasured
+            return alone and cell.paired_with in selected and pairs
+        return cell.name in selected or (cell.name, cell.replicate) == (REFERENCE, 1)
 
-    chosen = [cell for cell in cells if takes(cell)]
-    measured: list[Measured] = []
+    chosen = [cell for cell in cells if is_selected(cell)]
+    measurements: list[CellMeasurement] = []
     for cell in chosen:
-        if cell.beside and measured[-1].result.outcome != "ok":
-            continue  # there is no speed to compare
+        if cell.paired_with and measurements[-1].result.outcome != "ok":
+            continue  # the preset has no speed to compare
         new = cell.key not in known
-        result = _measure(connection, cell, warm_up, sweep, summarizer, say) if new else known[cell.key]
-        measured.append(Measured(cell, result))
-        on_cell(measured[-1], new, len(chosen))
-    return measured
+        result = _measure(connection, cell, warm_up, sweep, summarizer, log) if new else known[cell.key]
+        measurements.append(CellMeasurement(cell, result))
+        on_result(measurements[-1], new, len(chosen))
+    return measurements
 
 
-def measured_so_far(connection: Connection, sweep: Sweep, summarizer: SummarizerSettings) -> list[Measured]:
-    """Return all results of a sweep, and measure nothing."""
+def earlier_measurements(connection: Connection, sweep: Sweep, summarizer: SummarizerSettings) -> list[CellMeasurement]:
+    """Return all results of a sweep that are in the database; measure nothing."""
     cells, _ = plan(connection, sweep, summarizer)
     known = _results(connection, [c.key for c in cells])
-    return [Measured(cell, known[cell.key]) for cell in cells if cell.key in known]
+    return [CellMeasurement(cell, known[cell.key]) for cell in cells if cell.key in known]
 
 
 def _results(connection: Connection, cells: Sequence[str]) -> dict[str, CellResult]:
@@ -169,13 +167,13 @@ def _measure(
     warm_up: list[int],
     sweep: Sweep,
     summarizer: SummarizerSettings,
-    say: Callable[[str], object],
+    log: Callable[[str], object],
 ) -> CellResult:
     forget_summaries(connection, cell.key)
-    with device_lease(cell.preset, say) as preset:
+    with device_lease(cell.preset, log) as preset:
         task = Task(cell.key, preset.model_dump(), summarizer.model_dump(), cell.ids, warm_up)
         result = run_cell(task, sweep.time_limit)
-    found = {
+    row = {
         "cell": cell.key,
         "preset": cell.name,
         "replicate": cell.replicate,
@@ -183,25 +181,28 @@ def _measure(
         "settings": cell.settings,
         "sample_hash": hashlib.sha256(json.dumps(cell.ids).encode()).hexdigest()[:16],
     }
-    store_result(connection, found | asdict(result))
+    store_result(connection, row | asdict(result))
     return result
 
 
 def run_cell(task: Task, time_limit: float) -> CellResult:
-    """Run one cell in a process of its own, and tell by its end what came of it; nothing is raised for it."""
+    """Run one cell in its own process. However the process ends, the result says so: nothing is raised.
+
+    `time_limit` is in seconds, loading included.
+    """
     command = [sys.executable, "-m", "sum_assets.benchmark.cell"]
     try:
-        ended = subprocess.run(
+        process = subprocess.run(
             command, input=json.dumps(asdict(task)), capture_output=True, text=True, timeout=time_limit, check=False
         )
     except subprocess.TimeoutExpired:
         return CellResult("timeout", f"not done after {time_limit:.0f} s, loading included")
-    lines = ended.stdout.strip().splitlines()
-    if ended.returncode == 0 and lines:
+    lines = process.stdout.strip().splitlines()
+    if process.returncode == 0 and lines:
         return CellResult(**json.loads(lines[-1]))
-    if ended.returncode < 0:
-        name = signal.Signals(-ended.returncode).name
+    if process.returncode < 0:
+        name = signal.Signals(-process.returncode).name
         hint = ", most likely by the system when memory ran out" if name == "SIGKILL" else ""
         return CellResult("killed", f"ended by {name}{hint}")
-    said = ended.stderr.strip().splitlines()
-    return CellResult("failed", said[-1] if said else f"exit code {ended.returncode}")
+    errors = process.stderr.strip().splitlines()
+    return CellResult("failed", errors[-1] if errors else f"exit code {process.returncode}")

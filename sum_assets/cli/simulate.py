@@ -1,7 +1,6 @@
-"""The command that plays a full run over a fleet of devices."""
+"""The command `simulate`: a full run over a fleet of devices, simulated."""
 
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,15 +8,15 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Column, Table
 
-from sum_assets.cli.console import err, out
+from sum_assets.cli.console import out, shipped, writing
 from sum_assets.errors import UserError
-from sum_assets.simulation.fleet import Fleet, Rate, read_fleet
+from sum_assets.simulation.fleet import Fleet, read_fleet
 from sum_assets.units import count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from sum_assets.simulation.summary import Simulation
+    from sum_assets.simulation.monte_carlo import Simulation
 
 app = typer.Typer()
 
@@ -25,86 +24,51 @@ app = typer.Typer()
 @app.command()
 def simulate(
     file: Annotated[Path, typer.Argument(help="A fleet file, such as fleets/four-k80.yaml.")],
-    rows: Annotated[int | None, typer.Option(help="Abstracts, instead of the file's.", min=1)] = None,
+    rows: Annotated[int | None, typer.Option(help="Number of abstracts, instead of the file's.", min=1)] = None,
     devices: Annotated[
         str | None,
-        typer.Option(help="Other numbers of devices to compare: 1,2,4; of several kinds, name one: k80=1,2,4."),
+        typer.Option(help="Numbers of devices to compare: 1,2,4. If the file has several kinds, name one: k80=1,2,4."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw one of the runs, or with --devices days against devices: FILE.png or FILE.svg."),
+        typer.Option(help="Draw one of the runs to FILE.png or FILE.svg; with --devices, days against devices."),
     ] = None,
 ) -> None:
-    """Play a full run over a fleet: days, idle share and lost work, from measured or assumed rates."""
-    from sum_assets.simulation.summary import simulate as play_often
+    """Simulate a full run over a fleet (Monte Carlo): days, idle share and lost work.
+
+    Its rates are measured or assumed; for assumed ones the file must cite a source.
+    """
+    from sum_assets.simulation.monte_carlo import simulate as simulate_fleet
 
     if plot and plot.suffix not in (".png", ".svg"):
-        raise UserError(f"A plot is FILE.png or FILE.svg, not {plot}.")
-    fleet = read_fleet(file)
+        raise UserError(f"{plot} is not a valid name for a plot. Use FILE.png or FILE.svg.")
+    fleet = read_fleet(shipped(file))
     kind, counts = _counts(fleet, devices) if devices else ("", [])
     if rows:
         fleet = fleet.model_copy(update={"rows": rows})
     if fleet.presets:
-        fleet = fleet.with_rates(_measured_rates(fleet))
+        # Imported here: a fleet with its own rates needs no database.
+        from sum_assets.cli.measured_rates import measured_rates
+
+        fleet = fleet.with_rates(measured_rates(fleet))
     if counts:
         _compare(fleet, kind, counts, as_json, plot)
         return
-    found = play_often(fleet)
+    simulation = simulate_fleet(fleet)
     if plot:
-        from sum_assets.simulation.gantt import gantt
+        from sum_assets.simulation.gantt import draw_gantt
 
-        title = f"{found.rows:,} abstracts, one run of {found.repetitions}{_caution(found)}"
-        _save(gantt(fleet, found.example, title), plot)
+        title = f"{simulation.rows:,} abstracts, one run of {simulation.repetitions}{_caution(simulation)}"
+        _save(draw_gantt(fleet, simulation.example, title), plot)
     if as_json:
-        print(json.dumps(found.as_json(), indent=2))
+        print(json.dumps(simulation.as_json(), indent=2))
     else:
-        _print(found)
-
-
-def _measured_rates(fleet: Fleet) -> dict[str, Rate]:
-    """Return what the projections of the registered sweep say of the presets. Raises UserError where they lack one."""
-    from sum_assets.benchmark.report import corpus_of, report
-    from sum_assets.benchmark.run import measured_so_far, registered_sweep
-    from sum_assets.database import schema
-    from sum_assets.database.connection import connect
-
-    with connect() as connection:
-        schema.require_schema(connection)
-        measured = measured_so_far(connection, *registered_sweep(connection))
-        corpus = corpus_of(connection, 1).scaled(fleet.rows)
-        presets = {p.preset: p for p in report(connection, measured, corpus).presets}
-    projected = [name for name, preset in presets.items() if preset.projection]
-    found = {}
-    for name in fleet.presets:
-        preset = presets.get(name)
-        if preset is None:
-            raise UserError(
-                f"Preset {name} was not measured in the registered sweep. Measured: {', '.join(projected) or 'none'}. "
-                "`sum-assets benchmark` measures; or give abstracts_per_second and its source."
-            )
-        projection = preset.projection
-        if projection is None:
-            raise UserError(f"Preset {name} has no rate: {preset.outcome}. {preset.detail}")
-        if len(preset.settings["devices"]) > 1 or preset.settings["ray_address"]:
-            raise UserError(
-                f"Preset {name} was measured on several devices at once, and a fleet counts its devices one by one. "
-                "Name a preset of one device."
-            )
-        load = projection.phases["load_model"]
-        found[name] = Rate(
-            preset=name,
-            abstracts_per_second=projection.rows / (projection.seconds - load),
-            load_seconds=load / corpus.runs,
-            batch_size=preset.settings["batch_size"],
-            # The interval is one of 95 %, two standard deviations to each side of a logarithm.
-            uncertainty=math.log(projection.high / projection.low) / 4 if projection.low and projection.high else None,
-        )
-    return found
+        _print(simulation)
 
 
 def _counts(fleet: Fleet, text: str) -> tuple[str, list[int]]:
-    """Return the kind of device whose number changes, and the numbers. Raises UserError for what is none."""
+    """Return the kind of device whose number changes, and the numbers. Raises UserError for anything else."""
     kind, _, numbers = text.rpartition("=")
     if not kind and len(fleet.devices) == 1:
         kind = next(iter(fleet.devices))
@@ -113,34 +77,36 @@ def _counts(fleet: Fleet, text: str) -> tuple[str, list[int]]:
         raise UserError(f"--devices: name one kind of {', '.join(kinds)}, as in {kinds[0]}=1,2,4.")
     counts = [int(n) if n.strip().isdecimal() else 0 for n in numbers.split(",")]
     if min(counts) < 1:
-        raise UserError(f"--devices: {numbers!r} are no numbers from 1 on, separated by commas.")
+        raise UserError(
+            f"--devices: {numbers!r} is not valid. Expected whole numbers from 1, separated by commas: 1,2,4."
+        )
     return kind, counts
 
 
 def _compare(fleet: Fleet, kind: str, counts: list[int], as_json: bool, plot: Path | None) -> None:
-    from sum_assets.simulation.scaling import scale, scaling
+    from sum_assets.simulation.scaling import draw_scaling, simulate_counts
 
-    points = scale(fleet, kind, counts)
+    points = simulate_counts(fleet, kind, counts)
     first = points[0].simulation
     if plot:
         title = f"{first.rows:,} abstracts in ranges of {fleet.rows_per_range:,}{_caution(first)}"
-        _save(scaling(points, kind, title), plot)
+        _save(draw_scaling(points, kind, title), plot)
     if as_json:
         print(json.dumps([point.as_json() for point in points], indent=2))
         return
     columns = ("days", "5 to 95 %", "perfect", "idle", "device days")
     table = Table(f"devices ({kind})", *(Column(name, justify="right") for name in columns), box=SIMPLE, padding=0)
     for point in points:
-        found, days = point.simulation, point.simulation.days
-        total = sum(group.count for group in found.groups)
+        simulation, days = point.simulation, point.simulation.days
+        total = sum(group.count for group in simulation.groups)
         table.add_row(
             f"{point.count:,}", _figure(days.median), f"{_figure(days.low)} to {_figure(days.high)}",
-            _figure(point.perfect_days), f"{found.idle.median:.1%}", _figure(days.median * total),
+            _figure(point.perfect_days), f"{simulation.idle.median:.1%}", _figure(days.median * total),
         )  # fmt: skip
     out.print(table)
     out.print(
         f"{count(first.rows)} abstracts in ranges of {fleet.rows_per_range:,}; medians and 5 to 95 % of "
-        f"{first.repetitions} runs. Perfect: as {points[0].count} would, if each device more were as good.",
+        f"{first.repetitions} runs. Perfect: linear scaling from {points[0].count} on.",
         markup=False, style="dim",
     )  # fmt: skip
     _print_assumptions(first)
@@ -151,39 +117,36 @@ def _figure(number: float) -> str:
 
 
 def _save(figure: "Figure", path: Path) -> None:
-    try:
+    with writing(path, "plot"):
         figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise UserError(f"The plot cannot be written: {error}") from error
-    err.print(f"written to {path}", markup=False)
 
 
-def _caution(found: "Simulation") -> str:
-    """Return what a plot's title ends with where its rates were not measured."""
-    return "; rates are assumed" if found.assumptions else ""
+def _caution(simulation: "Simulation") -> str:
+    """Return the end of a plot's title: a warning if rates are assumed."""
+    return "; rates are assumed" if simulation.assumptions else ""
 
 
-def _print(found: "Simulation") -> None:
-    shown = list(found.groups[0].shares)
+def _print(simulation: "Simulation") -> None:
+    shown = list(simulation.groups[0].shares)
     table = Table(
         "devices", *(Column(name, justify="right") for name in ("abstracts/s each", "abstracts each", *shown)),
         box=SIMPLE, padding=0,
     )  # fmt: skip
-    for g in found.groups:
+    for g in simulation.groups:
         rate = f"{g.abstracts_per_second:.3g}{' *' if g.assumed else ''}"
         shares = (f"{g.shares[kind]:.2%}" for kind in shown)
         table.add_row(f"{g.count} {g.name}", rate, f"{g.rows_per_device:,.0f}", *shares)
     out.print(table)
-    out.print(found.sentence, markup=False, style="bold")
-    tail, lost = found.tail_hours, found.lost_hours
+    out.print(simulation.sentence, markup=False, style="bold")
+    tail, lost = simulation.tail_hours, simulation.lost_hours
     out.print(
-        f"Medians and 5 to 95 % of {found.repetitions} runs. From the first device without work to the end "
-        f"{tail.median:.2g} h ({tail.low:.2g} to {tail.high:.2g}); lost batches took {lost.median:.2g} device hours.",
+        f"Medians and 5 to 95 % of {simulation.repetitions} runs. The tail, from the first device without work to the "
+        f"end: {tail.median:.2g} h ({tail.low:.2g} to {tail.high:.2g}). Lost batches: {lost.median:.2g} device hours.",
         markup=False, style="dim",
     )  # fmt: skip
-    _print_assumptions(found)
+    _print_assumptions(simulation)
 
 
-def _print_assumptions(found: "Simulation") -> None:
-    for line in found.assumptions:
+def _print_assumptions(simulation: "Simulation") -> None:
+    for line in simulation.assumptions:
         out.print(f"* assumed, not measured: {line}", markup=False)

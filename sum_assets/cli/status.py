@@ -1,4 +1,4 @@
-"""The command that says how far each range is."""
+"""The command that shows the state of each ID range."""
 
 import json
 from collections import Counter
@@ -19,22 +19,22 @@ app = typer.Typer()
 
 @app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Say which ID ranges are done, running, failed, stale, unpublished, partial or not begun."""
+    """Show which ID ranges are done, running, failed, stale, unpublished, partial or not begun."""
     from sum_assets.defs.instance import open_instance, registered_ranges
 
     with connect() as connection, open_instance() as instance:
         schema.require_schema(connection)
-        found = range_status(connection, registered_ranges(instance))
-    states = Counter(one.state for one in found)
+        statuses = range_status(connection, registered_ranges(instance))
+    states = Counter(one.state for one in statuses)
     if as_json:
-        print(json.dumps({"ranges": [_as_json(one) for one in found], "totals": states}, indent=2))
+        print(json.dumps({"ranges": [_as_json(one) for one in statuses], "totals": states}, indent=2))
         return
     shown = ("source", "summarized", "rejected", "pending", "published")
     table = Table(
         Column("ID range", no_wrap=True), "state", *(Column(name, justify="right") for name in shown),
         Column("", overflow="fold"), box=SIMPLE, padding=0,
     )  # fmt: skip
-    for one in found:
+    for one in statuses:
         if one.state != "not begun":
             counts = (f"{getattr(one.counts, name):,}" for name in shown)
             table.add_row(one.id_range.key, one.state, *counts, escape(one.detail))

@@ -1,4 +1,4 @@
-"""Draws the benchmark's sample, and keeps its results."""
+"""The benchmark's sample, summaries, results and gate verdicts in the database."""
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -15,15 +15,17 @@ STRATA = 8
 
 
 def draw_sample(connection: Connection, rows: int) -> list[int]:
-    """Return IDs from the whole corpus, stratified by length: the same every time, and a longer sample
-    begins with the shorter one."""
+    """Return IDs from the whole corpus, stratified by length.
+
+    The sample is the same every time, and a longer one begins with the shorter one.
+    """
     parameters = {"rows": rows, "strata": STRATA}
     return [row[0] for row in connection.execute(statement("benchmark_sample"), parameters)]
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkRow:
-    """One row for `benchmark_summary`; an empty text is one that the model did not write."""
+    """One row for `benchmark_summary`; the summary is empty if the model did not write one."""
 
     abstract_id: int
     summary: str
@@ -33,8 +35,11 @@ class BenchmarkRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What a cell wrote for one abstract, and from what; `title` is None where none is known."""
+class SampleSummary:
+    """A summary of the sample, with the abstract that it is of; `title` is None if it has none.
+
+    `capped` says that it ended at the output limit.
+    """
 
     abstract_id: int
     summary: str
@@ -46,13 +51,13 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class SummaryWriter:
-    """Writes what a cell generates, as a run would, or one INSERT and COMMIT each."""
+    """Writes the summaries of a cell as a run does, or with one INSERT and COMMIT for each."""
 
     cell: str
     one_by_one: bool
 
     def write(self, connection: Connection, summaries: Sequence[BenchmarkRow]) -> None:
-        """Commit what finished together."""
+        """Commit summaries that finished together."""
         rows = [(self.cell, *astuple(summary)) for summary in summaries]
         if self.one_by_one:
             for row in rows:
@@ -68,12 +73,12 @@ class SummaryWriter:
 
 
 def forget_summaries(connection: Connection, cell: str) -> None:
-    """Delete what an interrupted try of a cell has written."""
+    """Delete the summaries of a cell, such as those of an interrupted try."""
     connection.execute("DELETE FROM sum_assets.benchmark_summary WHERE cell = %s", [cell])
 
 
 def store_result(connection: Connection, row: dict[str, Any]) -> None:
-    """Keep a result, in place of an earlier one of the same cell."""
+    """Store a result in place of an earlier one of the same cell."""
     with connection.transaction():
         connection.execute("DELETE FROM sum_assets.benchmark_result WHERE cell = %s", [row["cell"]])
         wrapped = {k: Jsonb(v) if isinstance(v, dict | list) else v for k, v in row.items()}
@@ -81,27 +86,27 @@ def store_result(connection: Connection, row: dict[str, Any]) -> None:
 
 
 def result_rows(connection: Connection, cells: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the results there are of these cells, as rows."""
+    """Return the stored results of these cells, as rows."""
     with connection.cursor(row_factory=dict_row) as cursor:
         query = "SELECT * FROM sum_assets.benchmark_result WHERE cell = ANY (%s)"
         return cursor.execute(query, [list(cells)]).fetchall()
 
 
-def summaries_of(connection: Connection, cell: str) -> dict[int, Written]:
-    """Return what a cell wrote, by ID."""
-    with connection.cursor(row_factory=class_row(Written)) as cursor:
+def summaries_of(connection: Connection, cell: str) -> dict[int, SampleSummary]:
+    """Return the summaries of a cell by ID."""
+    with connection.cursor(row_factory=class_row(SampleSummary)) as cursor:
         return {row.abstract_id: row for row in cursor.execute(statement("benchmark_summaries"), [cell])}
 
 
 def store_sweep(connection: Connection, sweep: dict[str, Any], summarizer: dict[str, Any]) -> None:
-    """Make a sweep the one in use."""
+    """Register a sweep, in place of an earlier one."""
     connection.execute(
         "INSERT INTO sum_assets.benchmark_sweep (sweep, summarizer) VALUES (%s, %s)", [Json(sweep), Jsonb(summarizer)]
     )
 
 
 def stored_sweep(connection: Connection) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the sweep in use and its summarizer settings. Raises UserError where there is none."""
+    """Return the registered sweep and its summarizer settings. Raises UserError if none is registered."""
     query = "SELECT sweep, summarizer FROM sum_assets.benchmark_sweep ORDER BY sweep_id DESC LIMIT 1"
     row = connection.execute(query).fetchone()
     if row is None:
@@ -110,7 +115,7 @@ def stored_sweep(connection: Connection) -> tuple[dict[str, Any], dict[str, Any]
 
 
 def gate_verdict(connection: Connection, fingerprint: str) -> tuple[bool, str] | None:
-    """Return whether an engine passed the quality gate, and if not, why; None where nobody has judged yet."""
+    """Return whether an engine passed the quality gate, and if not, why; None if it was not judged yet."""
     query = "SELECT passes, reason FROM sum_assets.engine_gate WHERE fingerprint = %s"
     row = connection.execute(query, [fingerprint]).fetchone()
     return (row[0], row[1]) if row else None
@@ -119,6 +124,6 @@ def gate_verdict(connection: Connection, fingerprint: str) -> tuple[bool, str] |
 def record_gate(
     connection: Connection, fingerprint: str, engine: str, passes: bool, reason: str, quality: dict[str, float | None]
 ) -> None:
-    """Keep a verdict; the first one counts."""
+    """Store a verdict; the first one for a fingerprint counts."""
     row = {"fingerprint": fingerprint, "engine": engine, "passes": passes, "reason": reason, "quality": Jsonb(quality)}
     connection.execute(statement("engine_gate_record"), row)

@@ -26,7 +26,7 @@ def require_trusted(connection: Connection, device: str) -> None:
     if row and row[0] >= LOSSES:
         raise UserError(
             f"The device {device} of {socket.gethostname()} was lost {row[0]} times within an hour and is set aside: "
-            f"{row[1]} Set another device, or mend it and say so: `sum-assets trust`."
+            f"{row[1]} Set another device, or fix it and run `sum-assets devices reset`."
         )
 
 

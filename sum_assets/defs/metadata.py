@@ -70,14 +70,14 @@ def report_metadata(
                         "rows": worker.rows,
                         "rows_per_second": round(worker.rows / worker.total_seconds, 3) if worker.rows else 0.0,
                         "restarts": worker.restarts,
-                        "set_aside": worker.set_aside or "",
+                        "quarantined": worker.quarantined or "",
                     }
                 )
                 for worker in workers
             ]
         )
         metadata["workers_busy"] = dg.MetadataValue.float(round(sum(w.busy for w in workers) / len(workers), 3))
-        metadata["workers_set_aside"] = dg.MetadataValue.int(sum(w.set_aside is not None for w in workers))
+        metadata["workers_quarantined"] = dg.MetadataValue.int(sum(w.quarantined is not None for w in workers))
     if report.rejected:
         metadata["rejected_by_reason"] = dg.MetadataValue.json(report.rejected)
     if outages[0]:

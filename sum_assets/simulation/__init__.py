@@ -1,1 +1,1 @@
-"""Simulates a full run over a fleet of devices that differ in speed and fail. No Dagster, no PostgreSQL, no torch."""
+"""Monte Carlo simulation of a full run over devices that differ in speed and fail. No Dagster, PostgreSQL or torch."""

@@ -1,8 +1,8 @@
-"""Plays a full run over a fleet: ranges from Dagster's queue to devices that load, generate, fail and come back."""
+"""Discrete-event simulation of one full run: ID ranges go from Dagster's queue to devices, which fail and return."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import simpy
@@ -10,74 +10,34 @@ from numpy.typing import NDArray
 
 from sum_assets.errors import UserError
 from sum_assets.simulation.fleet import Crashes, Fleet, Group, Outages
+from sum_assets.simulation.trial import Span, Trial
 from sum_assets.units import duration
 
-Kind = Literal["starting", "working", "lost", "finishing", "away"]
-KINDS: tuple[Kind, ...] = ("working", "starting", "finishing", "lost", "away")
-#: A fleet that takes so many times what it would without failures does not get anywhere.
-_ENDLESS = 100
+#: A simulated run is given up after this many times the time that it would take with one failure.
+_GIVE_UP_FACTOR = 100
 _Process = Generator[simpy.Event, Any, None]
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """What a device did from `start` to `end`, in seconds since the backfill was asked for; the rest it waited.
-
-    `rows` are the abstracts that were committed, or, where lost, the batch that is to be generated again.
-    """
-
-    device: int
-    kind: Kind
-    start: float
-    end: float
-    id_range: int | None = None
-    rows: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One full run. `queue_empty` is when, for good or not, a device first found nothing in the queue."""
-
-    seconds: float
-    queue_empty: float
-    spans: list[Span]
-
-    def busy(self, kind: Kind, devices: range) -> float:
-        """Return the seconds that devices spent in all."""
-        return sum(min(s.end, self.seconds) - s.start for s in self.spans if s.kind == kind and s.device in devices)
-
-    def rows(self, kind: Kind, devices: range) -> int:
-        """Return the abstracts that devices committed, or lost."""
-        return sum(s.rows for s in self.spans if s.kind == kind and s.device in devices)
-
-
-def play(fleet: Fleet, repetition: int = 0) -> Trial:
-    """Play one run. Raises UserError where failures leave it no end."""
-    return _Plant(fleet, np.random.default_rng([fleet.seed, repetition])).run()
-
-
-def device_numbers(fleet: Fleet) -> dict[str, range]:
-    """Return the numbers of each group's devices."""
-    found, first = {}, 0
-    for name, group in fleet.devices.items():
-        found[name] = range(first, first + group.count)
-        first += group.count
-    return found
+def run_trial(fleet: Fleet, repetition: int = 0) -> Trial:
+    """Simulate one full run. Raises UserError if failures keep it from ending."""
+    return Simulator(fleet, np.random.default_rng([fleet.seed, repetition])).run()
 
 
 @dataclass(slots=True)
 class _Device:
     number: int
     group: Group
-    pace: float
-    """Seconds per abstract."""
+    seconds_per_abstract: float
     process: simpy.Process = field(init=False)
     away: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A run as it goes if nothing happens: seconds from its launch to the first batch, and to each batch's end."""
+    """A run without failures: seconds from its launch until the model is loaded, and until each batch's end.
+
+    `finish` are the seconds from the last batch to the end of the run.
+    """
 
     ready: float
     ends: NDArray[np.floating[Any]]
@@ -88,15 +48,19 @@ class _Plan:
         return float(self.ends[-1]) if len(self.ends) else self.ready
 
 
-class _Plant:
-    """The state of one trial. A range is drawn batch by batch, but is one event, so that millions take seconds."""
+class Simulator:
+    """The state of one trial.
+
+    The times of a range's batches are drawn all at once, and the range is one event. So millions of abstracts take
+    seconds to simulate.
+    """
 
     def __init__(self, fleet: Fleet, generator: np.random.Generator) -> None:
         self._fleet, self._random = fleet, generator
         self._env = simpy.Environment()
         self._queue = simpy.Store(self._env)
-        self._left = fleet.sizes()
-        self._unfinished = len(self._left)
+        self._rows_left = fleet.sizes()
+        self._unfinished = len(self._rows_left)
         self._ended = self._env.event()
         self._queue_empty: float | None = None
         self._tick = float(generator.uniform(0, fleet.runs.poll)) if fleet.runs.poll else 0.0
@@ -105,26 +69,28 @@ class _Plant:
         number = 0
         for group in fleet.devices.values():
             assert group.abstracts_per_second
-            pace = self._noise(group.uncertainty) / group.abstracts_per_second
-            devices = [_Device(number + i, group, pace * self._noise(group.spread)) for i in range(group.count)]
+            seconds = self._noise(group.uncertainty) / group.abstracts_per_second
+            devices = [_Device(number + i, group, seconds * self._noise(group.spread)) for i in range(group.count)]
             number += group.count
             for device in devices:
                 device.process = self._env.process(self._run_ranges(device))
-            self._arrange_failures(group, devices)
+            self._schedule_failures(group, devices)
 
     def run(self) -> Trial:
+        """Simulate until the last range is done. Raises UserError if failures keep it from ending."""
         fleet = self._fleet
         slowest = max(
             fleet.rows_per_range / (g.abstracts_per_second or 1) + g.load_seconds for g in fleet.devices.values()
         )
         each = fleet.runs.submit + fleet.runs.poll + fleet.runs.start + fleet.runs.finish
         generating = fleet.rows / fleet.abstracts_per_second
-        limit = _ENDLESS * (generating + slowest + len(self._left) * each + fleet.runs.backfill)
+        recovery = max(_recovery_seconds(group) for group in fleet.devices.values())
+        limit = _GIVE_UP_FACTOR * (generating + slowest + len(self._rows_left) * each + fleet.runs.backfill + recovery)
         self._env.run(self._ended | self._env.timeout(limit))
         if not self._ended.triggered:
             raise UserError(
-                f"After {duration(limit / 86400)} {sum(self._left):,} of {fleet.rows:,} abstracts are left: these "
-                "devices fail faster than they get a batch done. Make the batches smaller, or the failures rarer."
+                f"After {duration(limit / 86400)} {sum(self._rows_left):,} of {fleet.rows:,} abstracts are left: these "
+                "devices fail before they finish a batch. Make the batches smaller, or the failures rarer."
             )
         seconds = self._env.now
         return Trial(seconds, self._queue_empty if self._queue_empty is not None else seconds, self._spans)
@@ -135,7 +101,7 @@ class _Plant:
 
     def _submit(self) -> _Process:
         yield self._env.timeout(self._fleet.runs.backfill)
-        for index in range(len(self._left)):
+        for index in range(len(self._rows_left)):
             self._queue.put(index)
             if self._fleet.runs.submit:
                 yield self._env.timeout(self._fleet.runs.submit)
@@ -149,7 +115,7 @@ class _Plant:
                 index = yield request
                 if self._fleet.runs.poll:
                     yield self._env.timeout((self._tick - self._env.now) % self._fleet.runs.poll)
-                launched, plan = self._env.now, self._plan(device, self._left[index])
+                launched, plan = self._env.now, self._plan(device, self._rows_left[index])
                 yield self._env.timeout(plan.worked + plan.finish)
                 self._record(device, index, plan, launched)
                 self._unfinished -= 1
@@ -166,8 +132,8 @@ class _Plant:
                     self._record(device, index, plan, launched)
                 noticed = float(self._random.uniform(0, failure.noticed_within_seconds))
                 if index is not None:
-                    self._env.process(self._give_back(index, noticed))
-                # A run that dies where there is none costs nothing.
+                    self._env.process(self._requeue(index, noticed))
+                # A crash costs nothing on a device without a run.
                 away = failure.repair_hours * 3600 if isinstance(failure, Outages) else noticed * (index is not None)
                 self._spans.append(Span(device.number, "away", self._env.now, self._env.now + away))
                 yield self._env.timeout(away)
@@ -175,54 +141,54 @@ class _Plant:
 
     @property
     def _all_submitted(self) -> float:
-        return self._fleet.runs.backfill + self._fleet.runs.submit * (len(self._left) - 1)
+        return self._fleet.runs.backfill + self._fleet.runs.submit * (len(self._rows_left) - 1)
 
     def _plan(self, device: _Device, rows: int) -> _Plan:
         runs, group = self._fleet.runs, device.group
-        if not rows:  # all was committed before the run died: the model is not even loaded
+        if not rows:  # all was committed before the failure: the model is not loaded again
             return _Plan(runs.start, np.empty(0), runs.finish)
         sizes = _batches(rows, group.batch_size)
         noise = np.exp(group.batch_noise * self._random.standard_normal(len(sizes)) - group.batch_noise**2 / 2)
         ready = runs.start + group.load_seconds
-        pace = device.pace * self._noise(group.run_noise)
-        ends = ready + np.cumsum(sizes * noise) * pace
+        seconds_per_abstract = device.seconds_per_abstract * self._noise(group.run_noise)
+        ends = ready + np.cumsum(sizes * noise) * seconds_per_abstract
         return _Plan(ready, ends, runs.finish)
 
     def _record(self, device: _Device, index: int, plan: _Plan, launched: float) -> None:
-        """Take down what a run did until now, and what it committed of its range."""
+        """Record what a run did until now, and how many abstracts it committed."""
         now, number = self._env.now, device.number
-        # To the microsecond, since a clock of so many seconds rounds.
+        # To the microsecond, since floating-point times of many seconds are rounded.
         done = int(np.searchsorted(plan.ends, now - launched + 1e-6, side="right"))
-        rows = min(done * device.group.batch_size, self._left[index])
-        self._left[index] -= rows
+        rows = min(done * device.group.batch_size, self._rows_left[index])
+        self._rows_left[index] -= rows
         until = [launched, min(launched + plan.ready, now)]
         until.append(launched + float(plan.ends[done - 1]) if done else until[-1])
         self._spans.append(Span(number, "starting", until[0], until[1], index))
         self._spans.append(Span(number, "working", until[1], min(until[2], now), index, rows))
         if now <= until[2]:
             return
-        if self._left[index]:
+        if self._rows_left[index]:
             self._spans.append(
-                Span(number, "lost", until[2], now, index, min(device.group.batch_size, self._left[index]))
+                Span(number, "lost", until[2], now, index, min(device.group.batch_size, self._rows_left[index]))
             )
         else:
             self._spans.append(Span(number, "finishing", until[2], now, index))
 
-    def _give_back(self, index: int, noticed: float) -> _Process:
-        """Queue a range again, behind all others, as a repeated run is the newest."""
+    def _requeue(self, index: int, noticed: float) -> _Process:
+        """Queue a range again, behind all others: the repeated run is the newest."""
         yield self._env.timeout(noticed)
         self._queue.put(index)
 
-    def _arrange_failures(self, group: Group, devices: Sequence[_Device]) -> None:
+    def _schedule_failures(self, group: Group, devices: Sequence[_Device]) -> None:
         if group.crashes:
             for moment in group.crashes.at_hours:
                 self._env.process(self._fail_once(moment * 3600, devices[:1], group.crashes))
             for device in devices if group.crashes.every_hours else ():
-                self._env.process(self._fail_ever(group.crashes.every_hours or 0, [device], group.crashes))
+                self._env.process(self._fail_repeatedly(group.crashes.every_hours or 0, [device], group.crashes))
         if group.outages:
             for first in range(0, len(devices), group.per_host):
                 host = devices[first : first + group.per_host]
-                self._env.process(self._fail_ever(group.outages.every_hours, host, group.outages))
+                self._env.process(self._fail_repeatedly(group.outages.every_hours, host, group.outages))
 
     def _fail_once(self, after: float, devices: Sequence[_Device], failure: Crashes | Outages) -> _Process:
         yield self._env.timeout(after)
@@ -231,9 +197,16 @@ class _Plant:
                 device.away = True
                 device.process.interrupt(failure)
 
-    def _fail_ever(self, hours: float, devices: Sequence[_Device], failure: Crashes | Outages) -> _Process:
+    def _fail_repeatedly(self, hours: float, devices: Sequence[_Device], failure: Crashes | Outages) -> _Process:
         while True:
             yield from self._fail_once(float(self._random.exponential(hours * 3600)), devices, failure)
+
+
+def _recovery_seconds(group: Group) -> float:
+    """Return the longest time that one failure of a group can keep a range or a device from going on."""
+    crash = group.crashes.noticed_within_seconds if group.crashes else 0.0
+    outage = max(group.outages.noticed_within_seconds, group.outages.repair_hours * 3600) if group.outages else 0.0
+    return max(crash, outage)
 
 
 def _batches(rows: int, size: int) -> NDArray[np.int64]:

@@ -10,37 +10,37 @@ from sum_assets.summarizer.settings import GpuSettings, SummarizerSettings
 from sum_assets.summarizer.types import Abstract, EngineState, Rejection, Summarizer, Summary, WorkerState
 
 if TYPE_CHECKING:
-    from sum_assets.summarizer.resolve import Resolved
+    from sum_assets.summarizer.resolved import ResolvedSettings
 
 
-def resolve_settings(gpu: GpuSettings, summarizer: SummarizerSettings) -> "Resolved":
+def resolve_settings(gpu: GpuSettings, summarizer: SummarizerSettings) -> "ResolvedSettings":
     """Turn every `auto` into a choice and find the model's files; nothing is loaded.
 
     Raises UnsupportedError where device, model or libraries cannot serve a setting, UserError where the
-    model is not to be had.
+    model cannot be found.
     """
     from sum_assets.summarizer.resolve import resolve
 
     return resolve(gpu, summarizer)
 
 
-def open_summarizer(resolved: "Resolved", *, naive: bool = False) -> Summarizer:
+def open_summarizer(resolved: "ResolvedSettings", *, naive: bool = False) -> Summarizer:
     """Load the model and return the engine that serves it.
 
     `naive` pads every input to the input limit and leaves decoding to transformers: what a plain loop does.
     """
-    from sum_assets.summarizer.engines.lead_engine import LeadEngine
+    from sum_assets.summarizer.engine_registry import import_attribute
     from sum_assets.summarizer.engines.token_engine import TokenEngine, load_generator
-    from sum_assets.summarizer.resolve import ResolvedLead, ResolvedModel
+    from sum_assets.summarizer.resolved import ModelSettings
 
-    if isinstance(resolved, ResolvedLead):
-        return LeadEngine(resolved)
-    assert isinstance(resolved, ResolvedModel)
+    if not isinstance(resolved, ModelSettings):
+        engine: Summarizer = import_attribute(resolved.spec.opens)(resolved)
+        return engine
     if resolved.ray_address:
         from sum_assets.summarizer.parallel.ray_pool import open_ray_pool
 
         return TokenEngine(resolved, lambda _: open_ray_pool(resolved))
-    if len(resolved.places) > 1:
+    if len(resolved.worker_devices) > 1:
         from sum_assets.summarizer.parallel.pool import open_pool
 
         return TokenEngine(resolved, lambda tokenizer: open_pool(resolved, tokenizer))

@@ -1,4 +1,7 @@
-"""Keeps runs on one host from sharing a device: a lock per device and slot, which the system drops with its holder."""
+"""Keeps runs on one host from sharing a device.
+
+Each device and slot has a lock file. The operating system releases the lock when its holder ends.
+"""
 
 import fcntl
 import getpass
@@ -15,21 +18,24 @@ from sum_assets.summarizer.settings import GpuSettings
 
 SLOTS_VARIABLE = "SUM_ASSETS_DEVICE_SLOTS"
 FOLDER_VARIABLE = "SUM_ASSETS_LEASES"
-_LOOK_EVERY = 1.0
-_SAY_EVERY = 600.0
+_POLL_SECONDS = 1.0
+_LOG_SECONDS = 600.0
 Settings = TypeVar("Settings", bound=GpuSettings)
 
 
 def slots() -> int:
-    """Return how many runs may share a device: `SUM_ASSETS_DEVICE_SLOTS`, or one. Raises UserError for no number."""
-    said = os.environ.get(SLOTS_VARIABLE) or "1"
-    if not said.isdecimal() or int(said) < 1:
-        raise UserError(f"{SLOTS_VARIABLE} is a number of runs, at least 1, not {said!r}.")
-    return int(said)
+    """Return how many runs may share a device: `SUM_ASSETS_DEVICE_SLOTS`, or 1.
+
+    Raises UserError if the variable is not a positive number.
+    """
+    value = os.environ.get(SLOTS_VARIABLE) or "1"
+    if not value.isdecimal() or int(value) < 1:
+        raise UserError(f"{SLOTS_VARIABLE} is {value!r}. Set it to a number of runs, at least 1.")
+    return int(value)
 
 
 def _folder() -> Path:
-    """Return the folder of the locks: one for all users of the host, unless `SUM_ASSETS_LEASES` names another."""
+    """Return the folder of the lock files: `SUM_ASSETS_LEASES`, or one for all users of the host."""
     folder = Path(os.environ.get(FOLDER_VARIABLE) or "/tmp/sum_assets_leases")
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
@@ -39,54 +45,54 @@ def _folder() -> Path:
 
 
 @contextmanager
-def device_lease(gpu: Settings, say: Callable[[str], object]) -> Iterator[Settings]:
-    """Give the settings with each device named, and keep the devices from other runs until the end of the block.
+def device_lease(gpu: Settings, log: Callable[[str], object]) -> Iterator[Settings]:
+    """Lease the devices of the settings until the end of the block, and yield the settings with each device named.
 
-    `auto` and `cuda` become the first free device like the first one. Where none is free, it waits, since what holds
-    it will end; `say` hears who that is. Nothing is held for the engine `lead`, for a Ray cluster, which keeps
-    account itself, nor for devices that are missing: resolving the settings says so.
+    `auto` and `cuda` become the first free device of the same model as the first one. If none is free, wait for one,
+    and pass `log` a message with the holders every ten minutes. Nothing is leased for the engine `lead`, for a Ray
+    cluster, which manages its own devices, or for a missing device, which resolving the settings reports.
     """
     from sum_assets.summarizer.devices import devices_of  # imports torch
 
     try:
-        wanted = devices_of(gpu)
+        requests = devices_of(gpu)
     except UnsupportedError:
-        wanted = []
-    # In one order everywhere, so that no two runs each hold what the other waits for.
-    named = [{device.uuid or device.torch_name: device.torch_name for device in each} for each in wanted]
-    with ExitStack() as held:
-        names = [held.enter_context(_one_of(each, say)) for each in sorted(named, key=min)]
-        if gpu.devices and named:
-            yield gpu.model_copy(update={"devices": [name for each in named for name in each.values()]})
+        requests = []
+    candidates = [{device.uuid or device.torch_name: device.torch_name for device in each} for each in requests]
+    with ExitStack() as leases:
+        # Every run takes its locks in the same order, which prevents deadlocks.
+        names = [leases.enter_context(_one_of(each, log)) for each in sorted(candidates, key=min)]
+        if gpu.devices and candidates:
+            yield gpu.model_copy(update={"devices": [name for each in candidates for name in each.values()]})
         else:
             yield gpu.model_copy(update={"device": names[0]}) if names else gpu
 
 
 @contextmanager
-def _one_of(devices: dict[str, str], say: Callable[[str], object]) -> Iterator[str]:
-    """Hold a slot of one of the devices, given by what they are called in all processes, and give its name here."""
+def _one_of(devices: dict[str, str], log: Callable[[str], object]) -> Iterator[str]:
+    """Hold a slot of one of the devices, and yield its name in this process. Keys are names valid in all processes."""
     paths = [
         (_folder() / f"{re.sub(r'[^A-Za-z0-9-]', '-', key)}.{slot}", name)
         for slot in range(slots())
         for key, name in devices.items()
     ]
-    said = -_SAY_EVERY
+    logged_at = -_LOG_SECONDS
     while True:
         for path, name in paths:
-            if (held := _try(path)) is not None:
+            if (descriptor := _try_lock(path)) is not None:
                 try:
                     yield name
                 finally:
-                    os.close(held)
+                    os.close(descriptor)
                 return
-        if time.monotonic() - said >= _SAY_EVERY:
-            said = time.monotonic()
-            say(f"waiting for {' or '.join(devices.values())}, in use by {_holders([path for path, _ in paths])}")
-        time.sleep(_LOOK_EVERY)
+        if time.monotonic() - logged_at >= _LOG_SECONDS:
+            logged_at = time.monotonic()
+            log(f"waiting for {' or '.join(devices.values())}, in use by {_holders([path for path, _ in paths])}")
+        time.sleep(_POLL_SECONDS)
 
 
-def _try(path: Path) -> int | None:
-    """Return the descriptor that holds a lock, None where somebody else does. No other process inherits it."""
+def _try_lock(path: Path) -> int | None:
+    """Return the descriptor that holds a lock, or None if another run holds it. Child processes do not inherit it."""
     descriptor = _open(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,7 +100,7 @@ def _try(path: Path) -> int | None:
         os.close(descriptor)
         return None
     if not path.exists() or os.fstat(descriptor).st_ino != path.stat().st_ino:
-        os.close(descriptor)  # whoever tidies up has deleted the file in between
+        os.close(descriptor)  # the file was deleted in the meantime
         return None
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"process {os.getpid()} of {getpass.getuser()}".encode(), 0)
@@ -102,10 +108,10 @@ def _try(path: Path) -> int | None:
 
 
 def _open(path: Path) -> int:
-    """Open a file that any user of the host may lock. Raises UserError where that is not so."""
+    """Open a file that any user of the host may lock. Raises UserError if it cannot be opened."""
     try:
         with suppress(FileNotFoundError):
-            return os.open(path, os.O_RDWR)  # with O_CREAT, Linux would refuse that of another user in such a folder
+            return os.open(path, os.O_RDWR)  # with O_CREAT, Linux refuses a file of another user in a sticky folder
         with suppress(FileExistsError):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             os.fchmod(descriptor, 0o666)
@@ -119,15 +125,15 @@ def _open(path: Path) -> int:
 
 
 def _holders(paths: Sequence[Path]) -> str:
-    said = []
+    holders = []
     for path in paths:
         with suppress(OSError):
-            said.append(path.read_text(errors="replace"))
-    return ", ".join(filter(None, said)) or "another run"
+            holders.append(path.read_text(errors="replace"))
+    return ", ".join(filter(None, holders)) or "another run"
 
 
 def device_slots() -> int:
-    """Return how many runs this host has room for: its CUDA devices, or its one other device, times the slots."""
+    """Return how many runs can hold a device of this host at once: its CUDA devices, or 1 for the CPU, times slots."""
     import torch
 
     return max(torch.cuda.device_count(), 1) * slots()

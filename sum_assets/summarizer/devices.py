@@ -8,14 +8,13 @@ documentation of bitsandbytes, torchao and FlashAttention.
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 
 from sum_assets.errors import UnsupportedError, UserError
-from sum_assets.summarizer.settings import Attention, GpuSettings, Precision, Quantization
-
-Kind = Literal["cpu", "cuda", "mps"]
+from sum_assets.summarizer.engine_registry import ENGINES
+from sum_assets.summarizer.settings import GpuSettings
+from sum_assets.summarizer.types import Attention, DeviceKind, Precision, Quantization
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class Device:
     `capability` is CUDA's compute capability; `uuid` is the same in all processes, which `index` is not.
     """
 
-    kind: Kind
+    kind: DeviceKind
     index: int | None
     name: str
     capability: tuple[int, int] | None
@@ -39,22 +38,22 @@ class Device:
         return self.kind if self.index is None else f"{self.kind}:{self.index}"
 
 
-def find_device(wanted: str) -> Device:
+def find_device(name: str) -> Device:
     """Return the device that a setting names. Raises UnsupportedError where it is missing."""
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if wanted == "cpu":
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cpu":
         return Device("cpu", None, _cpu_name(), None, _cpu_computes_bfloat16(), None)
-    if wanted == "mps":
+    if name == "mps":
         if not torch.backends.mps.is_available():
             raise UnsupportedError("device mps: this machine has no Apple GPU that torch can use. Set device: cpu.")
         return Device("mps", None, "Apple GPU", None, False, None)
     count = torch.cuda.device_count()
-    index = int(wanted.partition(":")[2] or 0)
+    index = int(name.partition(":")[2] or 0)
     if index >= count:
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a build without CUDA"
         raise UnsupportedError(
-            f"device {wanted}: torch sees {count} CUDA devices (torch {torch.__version__} is {built}). "
+            f"device {name}: torch sees {count} CUDA devices (torch {torch.__version__} is {built}). "
             "Set device: cpu or auto, or install the driver and a CUDA build of torch."
         )
     properties = torch.cuda.get_device_properties(index)
@@ -62,26 +61,26 @@ def find_device(wanted: str) -> Device:
     built_for = torch.cuda.get_arch_list()
     if built_for and not _is_built_for(capability, built_for):
         raise UnsupportedError(
-            f"device {wanted}: torch {torch.__version__} has no kernels for {properties.name} (compute capability "
+            f"device {name}: torch {torch.__version__} has no kernels for {properties.name} (compute capability "
             f"{capability[0]}.{capability[1]}; it has {', '.join(built_for)}). A K80 needs torch 2.7.1 for CUDA 11.8."
         )
-    # As torch.cuda.is_bf16_supported(including_emulation=False), which would take memory on the device it asks about.
+    # As torch.cuda.is_bf16_supported(including_emulation=False), which would take memory on the device.
     bfloat16 = torch.version.hip is not None or properties.major >= 8
     uuid = str(getattr(properties, "uuid", index))
     return Device("cuda", index, properties.name, capability, bfloat16, properties.total_memory, uuid)
 
 
 def alike(device: Device, others: Sequence[Device]) -> list[Device]:
-    """Return a device and the others that differ from it in nothing that a decision needs."""
+    """Return a device, and of the others those that are equal in all that decisions need."""
     return [device, *(o for o in others if o != device and replace(o, index=device.index, uuid=device.uuid) == device)]
 
 
 def devices_of(gpu: GpuSettings) -> list[list[Device]]:
-    """Return the devices that settings ask for, each with those that will do as well.
+    """Return the devices that settings name, each with those that can take its place.
 
     `auto` and `cuda` mean any CUDA device like the first. Raises UnsupportedError for one that is missing.
     """
-    if gpu.engine == "lead" or gpu.ray_address:  # Ray keeps account of its own
+    if not ENGINES[gpu.engine].has_model or gpu.ray_address:  # Ray keeps account of its own
         return []
     if gpu.devices:
         return [[device] for device in find_devices(gpu.devices)]
@@ -91,17 +90,17 @@ def devices_of(gpu: GpuSettings) -> list[list[Device]]:
     return [[device]]
 
 
-def find_devices(wanted: Sequence[str]) -> tuple[Device, ...]:
+def find_devices(names: Sequence[str]) -> tuple[Device, ...]:
     """Return the devices that a list names; `all` is every CUDA device. Raises UnsupportedError for one missing."""
-    if list(wanted) == ["all"]:
-        wanted = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-        if not wanted:
+    if list(names) == ["all"]:
+        names = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        if not names:
             raise UnsupportedError("devices all: torch sees no CUDA device here. Leave devices out, or name them.")
-    devices = tuple(find_device(name) for name in wanted)
+    devices = tuple(find_device(name) for name in names)
     if len({device.torch_name for device in devices}) < len(devices):
-        raise UnsupportedError(f"devices {', '.join(wanted)}: two of them are the same device. Name each once.")
+        raise UnsupportedError(f"devices {', '.join(names)}: two of them are the same device. Name each once.")
     if len({device.kind for device in devices}) > 1:
-        raise UnsupportedError(f"devices {', '.join(wanted)}: one run uses one kind of device. Name one kind only.")
+        raise UnsupportedError(f"devices {', '.join(names)}: one run uses one kind of device. Name one kind only.")
     return devices
 
 
@@ -132,27 +131,27 @@ def _cpu_computes_bfloat16() -> bool:
     return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
 
 
-def choose_precision(wanted: str, device: Device, model_type: str) -> Precision:
+def choose_precision(setting: str, device: Device, model_type: str) -> Precision:
     """Return the precision to compute in. Raises UnsupportedError for one that the device only emulates.
 
     T5's activations overflow in float16 (it was trained in bfloat16), so `auto` never takes it there.
     """
     half_is_fast = device.capability is not None and device.capability >= (6, 0) and device.capability != (6, 1)
-    if wanted == "auto":
+    if setting == "auto":
         if device.computes_bfloat16:
             return "bfloat16"
         if half_is_fast and model_type not in ("t5", "mt5", "umt5", "longt5"):
             return "float16"
         return "float32"
-    if wanted == "float16" and device.kind == "cpu":
+    if setting == "float16" and device.kind == "cpu":
         raise UnsupportedError("precision float16: a CPU gains nothing from it. Set float32 or auto.")
-    if wanted == "float16" and device.kind == "cuda" and not half_is_fast:
+    if setting == "float16" and device.kind == "cuda" and not half_is_fast:
         raise UnsupportedError(f"precision float16: {device.name} stores it but computes slowly. Set float32 or auto.")
-    if wanted == "bfloat16" and not device.computes_bfloat16:
+    if setting == "bfloat16" and not device.computes_bfloat16:
         raise UnsupportedError(f"precision bfloat16: {device.name} only emulates it. Set float32 or auto.")
-    if wanted in ("float32", "bfloat16", "float16"):
-        return wanted  # type: ignore[return-value]
-    raise UserError(f"precision is auto, float32, bfloat16 or float16, not {wanted!r}")
+    if setting in ("float32", "bfloat16", "float16"):
+        return setting  # type: ignore[return-value]
+    raise UserError(f"precision is auto, float32, bfloat16 or float16, not {setting!r}")
 
 
 def quantization_library(quantization: Quantization) -> str:
@@ -160,27 +159,30 @@ def quantization_library(quantization: Quantization) -> str:
     return "torchao" if quantization == "torchao_int8" else "bitsandbytes"
 
 
-def check_quantization(wanted: Quantization, device: Device) -> Quantization:
+def check_quantization(quantization: Quantization, device: Device) -> Quantization:
     """Raise UnsupportedError where the library is missing or has no kernel for the device."""
-    if wanted == "none":
-        return wanted
-    library = quantization_library(wanted)
+    if quantization == "none":
+        return quantization
+    library = quantization_library(quantization)
     if importlib.util.find_spec(library) is None:
         package = "'sum-assets[torchao]'" if library == "torchao" else library
-        raise UnsupportedError(f"quantization {wanted}: {library} is not installed. `pip install {package}`.")
+        raise UnsupportedError(f"quantization {quantization}: {library} is not installed. `pip install {package}`.")
     if device.kind == "mps":
-        raise UnsupportedError(f"quantization {wanted}: {library} has no kernels for mps. Set none.")
-    needed = {"int8": (7, 5), "torchao_int8": (8, 0)}.get(wanted, (6, 0))
+        raise UnsupportedError(f"quantization {quantization}: {library} has no kernels for mps. Set none.")
+    needed = {"int8": (7, 5), "torchao_int8": (8, 0)}.get(quantization, (6, 0))
     if device.capability is not None and device.capability < needed:
         raise UnsupportedError(
-            f"quantization {wanted}: {library} needs compute capability {needed[0]}.{needed[1]}, "
+            f"quantization {quantization}: {library} needs compute capability {needed[0]}.{needed[1]}, "
             f"{device.name} has {device.capability[0]}.{device.capability[1]}. Set none."
         )
-    return wanted
+    return quantization
 
 
 def check_cuda_graphs(device: Device, quantization: Quantization) -> None:
-    """Raise UnsupportedError where steps cannot be recorded: all but CUDA, and layers that ask the GPU for a number."""
+    """Raise UnsupportedError where decoding steps cannot be captured.
+
+    That is on anything but CUDA, and for layers that wait for a number from the GPU.
+    """
     if device.kind != "cuda" or torch.version.hip is not None:
         raise UnsupportedError(f"cuda_graphs: {device.name} has none. Leave it out.")
     if quantization == "int8":
@@ -188,14 +190,14 @@ def check_cuda_graphs(device: Device, quantization: Quantization) -> None:
 
 
 def choose_attention(
-    wanted: str, device: Device, precision: Precision, *, has_sdpa: bool, has_flash: bool
+    setting: str, device: Device, precision: Precision, *, has_sdpa: bool, has_flash: bool
 ) -> Attention:
     """Return the attention kernel. `has_sdpa` and `has_flash` say what the model's class supports."""
-    if wanted == "auto":
+    if setting == "auto":
         return "sdpa" if has_sdpa else "eager"
-    if wanted == "sdpa" and not has_sdpa:
+    if setting == "sdpa" and not has_sdpa:
         raise UnsupportedError("attention sdpa: this model has none. Set eager or auto.")
-    if wanted == "flash_attention_2":
+    if setting == "flash_attention_2":
         if not has_flash:
             raise UnsupportedError("attention flash_attention_2: this model has none. Set sdpa or auto.")
         if device.capability is None or device.capability < (8, 0):
@@ -209,6 +211,6 @@ def choose_attention(
             raise UnsupportedError(
                 "attention flash_attention_2: flash-attn is not installed. `pip install flash-attn`."
             )
-    if wanted in ("eager", "sdpa", "flash_attention_2"):
-        return wanted  # type: ignore[return-value]
-    raise UserError(f"attention is auto, eager, sdpa or flash_attention_2, not {wanted!r}")
+    if setting in ("eager", "sdpa", "flash_attention_2"):
+        return setting  # type: ignore[return-value]
+    raise UserError(f"attention is auto, eager, sdpa or flash_attention_2, not {setting!r}")

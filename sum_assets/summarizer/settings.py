@@ -1,16 +1,17 @@
 """What a user chooses: the model and its limits, and how the device is used."""
 
 import re
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-Precision = Literal["float32", "bfloat16", "float16"]
-Quantization = Literal["none", "int8", "nf4", "fp4", "torchao_int8"]
-Attention = Literal["eager", "sdpa", "flash_attention_2"]
-Engine = Literal["transformers", "openvino", "vllm", "ctranslate2", "lead"]
-#: Sentences that the engine `lead` copies: See et al., Get To The Point (2017), hold their model against three.
-LEAD_SENTENCES = 3
+from sum_assets.summarizer.engine_registry import ENGINES
+from sum_assets.summarizer.types import Quantization
+
+if TYPE_CHECKING:
+    Engine = str
+else:
+    Engine = Literal[tuple(ENGINES)]
 
 DEFAULT_MODEL = "haining/scientific_abstract_simplification"
 #: The instruction this model was trained with, and the input limit of its training (its model card).
@@ -20,16 +21,24 @@ DEFAULT_INPUT_TOKENS = 672
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 
 
-class GpuSettings(BaseModel):
+class _Settings(BaseModel):
+    """Settings that resources and presets extend."""
+
+    @classmethod
+    def of(cls, settings: BaseModel) -> Self:
+        """Return these fields alone, of an object that has more."""
+        return cls.model_validate({name: getattr(settings, name) for name in cls.model_fields})
+
+
+class GpuSettings(_Settings):
     """The engine and how it uses the devices. Neither devices nor workers nor batches can change a summary's text."""
 
     model_config = ConfigDict(frozen=True)
 
     engine: Engine = Field(
         default="transformers",
-        description="What runs the model. transformers runs everywhere; openvino (CPU) and vllm (causal models) after "
-        "`sum-assets engine install`; ctranslate2 serves sequence-to-sequence models. lead copies the first three "
-        "sentences, to hold others against.",
+        description="The library that runs the model. "
+        + " ".join(f"{spec.name} {spec.description}." for spec in ENGINES.values()),
     )
     device: str = Field(
         default="auto",
@@ -37,48 +46,51 @@ class GpuSettings(BaseModel):
     )
     devices: list[str] = Field(
         default=[],
-        description="Several devices for one run, instead of `device`: [cuda:0, cuda:1], or [all] CUDA devices.",
+        description="Several devices for one run, instead of `device`: [cuda:0, cuda:1], or [all] for all CUDA "
+        "devices.",
     )
     workers_per_device: int = Field(
         default=1,
-        description="Summarizers on each device, at least 1. One alone is the step itself; more are processes of their "
-        "own that pull batches from one queue.",
+        description="Worker processes on each device, at least 1. They pull batches from one queue. A single worker "
+        "runs inside the step.",
     )
     threads_per_worker: int | None = Field(
         default=None,
-        description="CPU threads of each worker. None leaves one worker torch's choice and shares that among several.",
+        description="CPU threads of each worker. By default a single worker uses as many as torch chooses, and "
+        "several workers share that number.",
     )
     ray_address: str | None = Field(
         default=None,
-        description="Ray cluster, `auto` or HOST:PORT, that places the workers: on all its GPUs, or on all its nodes "
-        "with device: cpu. Needs `pip install 'sum-assets[ray]'`.",
+        description="Ray cluster that places the workers: `auto` or HOST:PORT. It uses all its GPUs, or the CPU of "
+        "each node with device: cpu. Needs `pip install 'sum-assets[ray]'`.",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
-        description="Type of weights and arithmetic. auto takes bfloat16 where the device computes in it, else "
-        "float16 where that is fast and the model keeps its range, else float32.",
+        description="Number format of weights and arithmetic. auto takes bfloat16 where the device computes in it. "
+        "Otherwise it takes float16 where that is fast and the model does not overflow, else float32.",
     )
     batch_size: int = Field(
         default=16,
-        description="Abstracts generated together, at least 1. It halves by itself when memory runs out.",
+        description="Abstracts per batch, at least 1. It is halved automatically when memory runs out.",
     )
     batch_tokens: int | None = Field(
         default=None,
-        description="Tokens of a batch: its longest input and the output limit, times its rows. It takes the place "
-        "of batch_size, so that many short abstracts go together and few long ones.",
+        description="Tokens per batch, instead of batch_size: (longest input + output limit) x rows. A batch then "
+        "holds many short abstracts or few long ones.",
     )
     quantization: Quantization = Field(
         default="none",
-        description="Weights in 8 bits (int8) or 4 bits (nf4, fp4) by bitsandbytes, weights and activations in 8 bits "
-        "by torchao (torchao_int8): less memory, other texts. openvino and ctranslate2 have an int8 of their own.",
+        description="Smaller weights: less memory, but other texts. bitsandbytes stores weights in 8 bits (int8) or "
+        "4 bits (nf4, fp4). torchao_int8 stores weights and activations in 8 bits. openvino and ctranslate2 have "
+        "their own int8.",
     )
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
-        default="auto", description="Attention kernel. auto takes sdpa where the model has it, else eager."
+        default="auto", description="Attention kernel. auto takes sdpa where the model supports it, else eager."
     )
     cuda_graphs: bool = Field(
         default=False,
-        description="Record each step of decoding and repeat the record, for GPUs that compute a step faster than "
-        "Python launches it. CUDA, engine transformers.",
+        description="Capture each decoding step as a CUDA graph and replay it. This helps GPUs that compute a step "
+        "faster than Python launches it. CUDA and engine transformers only.",
     )
 
     @field_validator("device")
@@ -121,42 +133,42 @@ class GpuSettings(BaseModel):
         return value
 
 
-class SummarizerSettings(BaseModel):
+class SummarizerSettings(_Settings):
     """The model, its prompt and its limits: all of it can change a summary's text."""
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
     model: str = Field(
         default=DEFAULT_MODEL,
-        description="Hub id, folder, or GGUF file, of a sequence-to-sequence or a causal model.",
+        description="A sequence-to-sequence or causal model: Hugging Face Hub ID, folder, or GGUF file.",
     )
-    revision: str = Field(default="main", description="Branch, tag or commit of a hub model; the commit is recorded.")
+    revision: str = Field(default="main", description="Branch, tag or commit of a Hub model. The commit is recorded.")
     prompt: str = Field(
         default=DEFAULT_PROMPT,
-        description="Instruction. The abstract stands where it says {abstract}, else at its end. A causal "
-        "model gets it through its chat template, if it has one.",
+        description="Instruction to the model. {abstract} marks where the abstract goes; without it, the abstract "
+        "follows the instruction. A causal model's chat template is applied, if it has one.",
     )
     max_input_tokens: int = Field(
         default=DEFAULT_INPUT_TOKENS,
-        description="Longest input, prompt included; a longer abstract is cut, and counted as truncated.",
+        description="Longest input in tokens, prompt included. A longer abstract is cut and counted as truncated.",
     )
     max_output_tokens: int = Field(
-        default=256, description="Longest summary; one that reaches it is counted as capped."
+        default=256, description="Longest summary in tokens. A summary that reaches the limit is counted as capped."
     )
-    num_beams: int = Field(default=1, description="Beams of the search; 1 is greedy.")
+    num_beams: int = Field(default=1, description="Beams of the beam search. 1 is greedy decoding.")
 
     @field_validator("model", "revision")
     @classmethod
     def _named(cls, value: str) -> str:
         if not value.strip():
-            raise ValueError("model and revision are not empty")
+            raise ValueError("model and revision must not be empty")
         return value
 
     @field_validator("prompt")
     @classmethod
     def _one_place(cls, value: str) -> str:
         if value.count("{abstract}") > 1:
-            raise ValueError("prompt says {abstract} once at most")
+            raise ValueError("prompt may contain {abstract} once at most")
         return value
 
     @field_validator("max_input_tokens", "max_output_tokens", "num_beams")

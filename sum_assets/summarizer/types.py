@@ -6,6 +6,12 @@ from typing import Literal, Protocol
 
 from sum_assets.summarizer.phases import Phases
 
+DeviceKind = Literal["cpu", "cuda", "mps"]
+Architecture = Literal["causal", "sequence-to-sequence"]
+Precision = Literal["float32", "bfloat16", "float16"]
+Quantization = Literal["none", "int8", "nf4", "fp4", "torchao_int8"]
+Attention = Literal["eager", "sdpa", "flash_attention_2"]
+
 
 @dataclass(frozen=True, slots=True)
 class Abstract:
@@ -38,18 +44,18 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """What one of several workers has done so far; `set_aside` says why it is no longer given anything."""
+    """A snapshot of one of several workers. `quarantined` is the reason why it gets no more batches, or None."""
 
     name: str
     rows: int
     busy_seconds: float
     total_seconds: float
     restarts: int
-    set_aside: str | None
+    quarantined: str | None
 
     @property
     def busy(self) -> float:
-        """The share of the time in which there was work that it was at work, loading again included."""
+        """The fraction of `total_seconds`, in which there was work, that the worker was busy, reloading included."""
         return self.busy_seconds / self.total_seconds if self.total_seconds else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Ends the process of an engine that hangs: what hangs inside of it cannot be stopped in any other way."""
+"""The watchdog: ends the process if its engine hangs, since a hung call cannot be interrupted otherwise."""
 
 import faulthandler
 import os
@@ -6,18 +6,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-#: Seconds without anything finished after which an engine is held to hang: far beyond what a batch takes on a slow
-#: device, and what it takes to find that a worker process hangs and to start another.
+#: Seconds without a finished batch after which an engine counts as hung: far more than a batch takes on a slow device,
+#: or than it takes to notice that a worker process hangs and to start another.
 HANG_LIMIT = 3600.0
 
 
 @contextmanager
-def watched(note: Callable[[], object]) -> Iterator[None]:
-    """Note it, show where each thread is, and end the process, unless the block ends within the limit."""
-    timer = threading.Timer(HANG_LIMIT, _end, [note])
+def watchdog(on_hang: Callable[[], object]) -> Iterator[None]:
+    """If the block takes longer than the limit, log stack traces, call `on_hang` and end the process with code 1."""
+    timer = threading.Timer(HANG_LIMIT, _end, [on_hang])
     timer.daemon = True
     timer.start()
-    # Where the engine keeps Python itself from running, there is no note: the next process hangs as this one did.
+    # If the engine blocks the interpreter, `on_hang` cannot run, and the next process hangs on the same batch.
     faulthandler.dump_traceback_later(HANG_LIMIT + 60, exit=True, file=2)
     try:
         yield
@@ -26,11 +26,13 @@ def watched(note: Callable[[], object]) -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
-def _end(note: Callable[[], object]) -> None:
+def _end(on_hang: Callable[[], object]) -> None:
     try:
         faulthandler.dump_traceback(file=2)
-        said = f"The engine finished nothing for {HANG_LIMIT:.0f} s and is held to hang. This process ends; run it "
-        os.write(2, f"{said}again: what it hung on is tried apart.\n".encode())
-        note()
+        message = f"The engine finished nothing for {HANG_LIMIT:.0f} s: it hangs. This process ends. Run it again: "
+        os.write(
+            2, f"{message}the abstracts on which it may have hung are then tried last, in small groups.\n".encode()
+        )
+        on_hang()
     finally:
         os._exit(1)

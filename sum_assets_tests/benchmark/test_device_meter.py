@@ -1,4 +1,4 @@
-"""What the driver tells of a GPU is averaged; what it does not tell is absent."""
+"""The readings of a GPU's driver are averaged; without readings there are no means."""
 
 import time
 from collections.abc import Callable

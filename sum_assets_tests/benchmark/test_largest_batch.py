@@ -1,4 +1,4 @@
-"""The largest batch that fits is found, whatever memory does beyond the line."""
+"""The largest batch that fits is largest, whatever memory does beyond the line."""
 
 from pathlib import Path
 
@@ -22,9 +22,9 @@ def test_the_answer_is_exact_even_where_the_line_is_wrong(true: int, most: int, 
         tried.append(batch_size)
         return round(limit * 0.2 + limit * 0.8 * bend * batch_size / true) if batch_size <= true else None
 
-    found = search(probe, limit, most)
-    assert found.batch_size == min(true, most)
-    assert found.complete == (true < most)
+    largest = search(probe, limit, most)
+    assert largest.batch_size == min(true, most)
+    assert largest.complete == (true < most)
     assert len(tried) == len(set(tried))
     assert len(tried) < 30
 
@@ -45,8 +45,8 @@ def test_a_real_model_is_tried_in_processes_of_its_own(database: Connection, t5:
     with pytest.raises(UserError, match="Set it: --memory-limit-mib"):
         largest_batch(database, Preset(device="cpu"), summarizer, 120)
     preset = Preset(device="cpu", precision="float32", memory_limit_mib=64_000)
-    found = largest_batch(database, preset, summarizer, 120, probes.append)
-    assert (found.batch_size, found.complete) == (3, False)
+    largest = largest_batch(database, preset, summarizer, 120, probes.append)
+    assert (largest.batch_size, largest.complete) == (3, False)
     assert [p.batch_size for p in probes] == [1, 2, 3]
     assert all(p.peak_bytes for p in probes)
     assert database.execute("SELECT count(*) FROM sum_assets.benchmark_summary").fetchone() == (0,)

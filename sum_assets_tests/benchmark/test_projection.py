@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sum_assets.benchmark.cell import CellResult
-from sum_assets.benchmark.projection import Corpus, Tokens, mixed, project
-from sum_assets.benchmark.statistics import Noise, pooled_noise
+from sum_assets.benchmark.confidence_interval import Noise, pooled_noise
+from sum_assets.benchmark.corpus_lengths import Corpus, mix_lengths
+from sum_assets.benchmark.projection import Tokens, project
 from sum_assets.database.profile import FRACTIONS, Lengths
 
 LOAD, PER_ROW, PER_TOKEN, PER_SQUARE, WRITE = 5.0, 0.3, 0.0005, 0.000001, 0.01
@@ -19,7 +20,7 @@ TOKENS = Tokens(base=40.0, per_character=0.25, limit=672)
 
 def corpus(characters: np.ndarray, rows: int, runs: int = 1) -> Corpus:
     profile = Lengths(rows, [int(c) for c in np.quantile(characters, FRACTIONS)])
-    return Corpus(rows, mixed([profile]), runs, "recorded")
+    return Corpus(rows, mix_lengths([profile]), runs, "recorded")
 
 
 def run(characters: np.ndarray, generator: np.random.Generator, noise: float) -> CellResult:
@@ -55,9 +56,9 @@ def test_the_corpus_counts_and_not_the_mean_of_the_sample(shift: float) -> None:
     cells = [run(lengths(generator, 64), generator, 0.0) for _ in range(3)]
     others = lengths(generator, 4096, 1500 * shift)
     truth = run(others, generator, 0.0)
-    found = project(cells, corpus(others, 4096), TOKENS, padded_to=None, noise=None, summary_bytes=400)
-    assert found.seconds == pytest.approx((truth.seconds or 0) + LOAD, rel=0.02)
-    assert (found.low, found.high) == (None, None)
+    projection = project(cells, corpus(others, 4096), TOKENS, padded_to=None, noise=None, summary_bytes=400)
+    assert projection.seconds == pytest.approx((truth.seconds or 0) + LOAD, rel=0.02)
+    assert (projection.low, projection.high) == (None, None)
 
 
 def test_loading_counts_once_per_run_and_the_rest_by_rows() -> None:
@@ -85,13 +86,13 @@ def test_the_interval_holds_new_runs_as_often_as_it_says(replicates: int) -> Non
         cells = [run(sample, generator, 0.05) for _ in range(replicates)]
         others = lengths(generator, 300)
         real = (run(others, generator, 0.05).seconds or 0) + LOAD
-        found = project(
+        projection = project(
             cells, corpus(others, 300), TOKENS,
             padded_to=None, noise=noise_of(cells), summary_bytes=400,
         )  # fmt: skip
-        assert found.low is not None
-        assert found.high is not None
-        held += found.low <= real <= found.high
+        assert projection.low is not None
+        assert projection.high is not None
+        held += projection.low <= real <= projection.high
     assert held / 200 >= 0.93
 
 
@@ -116,13 +117,13 @@ def test_what_has_several_batches_in_work_is_taken_as_a_whole(settings: dict[str
                 resolved=settings,
             )
         )
-    found = project(
+    projection = project(
         cells, corpus(sample, 640), TOKENS, padded_to=None, noise=noise_of(cells), summary_bytes=400
     )  # fmt: skip
-    assert found.seconds == pytest.approx(100, rel=0.02)
-    assert found.low is not None
-    assert found.high is not None
-    assert 75 < found.low < found.high < 135
+    assert projection.seconds == pytest.approx(100, rel=0.02)
+    assert projection.low is not None
+    assert projection.high is not None
+    assert 75 < projection.low < projection.high < 135
 
 
 @given(
@@ -133,12 +134,12 @@ def test_what_has_several_batches_in_work_is_taken_as_a_whole(settings: dict[str
     )
 )
 def test_mixed_lengths_stay_within_what_was_recorded(ranges: list[tuple[int, list[int]]]) -> None:
-    found = mixed([Lengths(rows, percentiles) for rows, percentiles in ranges])
-    assert len(found) == min(sum(rows for rows, _ in ranges), 4096)
-    assert (np.diff(found) >= 0).all()
-    assert found[0] >= min(p[0] for _, p in ranges)
-    assert found[-1] <= max(p[-1] for _, p in ranges)
-    assert found[0] >= 0
+    spaced = mix_lengths([Lengths(rows, percentiles) for rows, percentiles in ranges])
+    assert len(spaced) == min(sum(rows for rows, _ in ranges), 4096)
+    assert (np.diff(spaced) >= 0).all()
+    assert spaced[0] >= min(p[0] for _, p in ranges)
+    assert spaced[-1] <= max(p[-1] for _, p in ranges)
+    assert spaced[0] >= 0
 
 
 def test_tokens_follow_characters_up_to_the_limit() -> None:

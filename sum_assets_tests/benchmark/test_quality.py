@@ -7,20 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sum_assets.benchmark.quality import Quality, compare, gate, rouge_l
-from sum_assets.database.benchmark_results import Written
+from sum_assets.database.benchmark_results import SampleSummary
 from sum_assets.defs.resources.summarizer import demo_summarizer
 from sum_assets.ingest.records import Record
 from sum_assets_tests.evidence.wrong_engines import judge, wrong_and_right
 
 
-def written(texts: dict[int, str], abstract: str = "", title: str | None = None) -> dict[int, Written]:
-    return {i: Written(i, text, False, 10, abstract, title) for i, text in texts.items()}
+def written(texts: dict[int, str], abstract: str = "", title: str | None = None) -> dict[int, SampleSummary]:
+    return {i: SampleSummary(i, text, False, 10, abstract, title) for i, text in texts.items()}
 
 
 def compared(texts: dict[int, str], reference: dict[int, str], abstract: str = "") -> Quality:
-    found = compare(written(texts, abstract), written(reference, abstract))
-    assert found
-    return found
+    quality = compare(written(texts, abstract), written(reference, abstract))
+    assert quality
+    return quality
 
 
 def test_rouge_l_is_that_of_the_paper() -> None:
@@ -37,21 +37,27 @@ texts = st.dictionaries(st.integers(1, 50), st.text(max_size=80), min_size=1, ma
 
 @given(texts)
 def test_a_reference_is_like_itself(reference: dict[int, str]) -> None:
-    found = compared(reference, reference)
-    assert (found.same, found.nearest, found.same_input, found.rouge_l, found.opening_rouge_l) == (1, 1, 1, 1, 1)
-    assert gate(found, found).passes or found.length_ratio == 0
+    quality = compared(reference, reference)
+    assert (quality.same, quality.nearest, quality.same_input, quality.rouge_l, quality.opening_rouge_l) == (
+        1,
+        1,
+        1,
+        1,
+        1,
+    )
+    assert gate(quality, quality).passes or quality.length_ratio == 0
 
 
 @given(texts, texts)
-def test_shares_are_shares(own: dict[int, str], reference: dict[int, str]) -> None:
-    found = compare(written(own), written(reference))
-    if not own.keys() & reference.keys():
-        assert found is None
+def test_shares_are_shares(candidate: dict[int, str], reference: dict[int, str]) -> None:
+    quality = compare(written(candidate), written(reference))
+    if not candidate.keys() & reference.keys():
+        assert quality is None
         return
-    assert found
-    assert found.abstracts == len(own.keys() & reference.keys())
+    assert quality
+    assert quality.abstracts == len(candidate.keys() & reference.keys())
     for name in ("same", "rouge_l", "opening_rouge_l", "chrf", "nearest", "empty", "repeated", "copied", "new_numbers"):
-        assert 0 <= getattr(found, name) <= 1 + 1e-9, name
+        assert 0 <= getattr(quality, name) <= 1 + 1e-9, name
 
 
 def test_a_text_is_held_against_its_source() -> None:
@@ -79,11 +85,11 @@ def test_a_loss_that_titles_show_is_told() -> None:
     """The texts are near the reference, yet each misses the word that its title has."""
     reference = {i: f"word{i} is what study number {i} of many is about and it says so at length" for i in range(20)}
     worse = {i: text.replace(f"word{i}", "nothing") for i, text in reference.items()}
-    titles = {i: Written(i, t, False, 10, t, f"word{i}") for i, t in reference.items()}
-    found = compare({i: Written(i, t, False, 10, reference[i], f"word{i}") for i, t in worse.items()}, titles)
+    titles = {i: SampleSummary(i, t, False, 10, t, f"word{i}") for i, t in reference.items()}
+    quality = compare({i: SampleSummary(i, t, False, 10, reference[i], f"word{i}") for i, t in worse.items()}, titles)
     itself = compare(titles, titles)
-    assert found
+    assert quality
     assert itself
-    verdict = gate(found, itself)
+    verdict = gate(quality, itself)
     assert not verdict.passes
     assert "surely below 99 %" in verdict.reason

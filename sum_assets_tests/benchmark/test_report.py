@@ -11,7 +11,9 @@ import pytest
 from psycopg import Connection
 
 from sum_assets.benchmark import render
-from sum_assets.benchmark.report import Report, corpus_of, report
+from sum_assets.benchmark.build_report import build_report
+from sum_assets.benchmark.corpus_lengths import read_corpus
+from sum_assets.benchmark.report import BenchmarkReport
 from sum_assets.benchmark.run import run_sweep
 from sum_assets.benchmark.sweep import Sweep
 from sum_assets.database.profile import profile, record_profile
@@ -37,22 +39,22 @@ def corpus(database: Connection) -> Connection:
     return database
 
 
-def measure(corpus: Connection, t5: Path) -> Report:
+def measure(corpus: Connection, t5: Path) -> BenchmarkReport:
     sweep = Sweep.model_validate({"sample": 16, "baseline_sample": 4, "replicates": 1, "presets": PRESETS})
     summarizer = SummarizerSettings(model=str(t5), prompt="", max_input_tokens=32, max_output_tokens=16)
-    measured = run_sweep(corpus, sweep, summarizer)
-    for one in [m for m in measured if m.cell.name == "fp32-8"]:  # as if two workers had been as fast as one
+    measurements = run_sweep(corpus, sweep, summarizer)
+    for one in [m for m in measurements if m.cell.name == "fp32-8"]:  # as if two workers had been as fast as one
         preset = {**one.cell.settings["preset"], "workers_per_device": 2}
         resolved = {**one.result.resolved, "workers_per_device": 2}
         cell = replace(one.cell, name="fp32-8-two", settings={**one.cell.settings, "preset": preset})
-        measured.append(replace(one, cell=cell, result=replace(one.result, resolved=resolved)))
-    return report(corpus, measured, corpus_of(corpus, ranges=2).scaled(3_680_000))
+        measurements.append(replace(one, cell=cell, result=replace(one.result, resolved=resolved)))
+    return build_report(corpus, measurements, read_corpus(corpus, ranges=2).scaled(3_680_000))
 
 
 def test_every_format_says_the_same(corpus: Connection, t5: Path) -> None:
-    measured = measure(corpus, t5)
+    report = measure(corpus, t5)
     names = ["baseline", "fp32-2", "fp32-8", "fp32-8-two", "nowhere", "reference"]
-    rows = json.loads(render.as_json(measured))
+    rows = json.loads(render.as_json(report))
     assert sorted(row["preset"] for row in rows) == names
     required = "preset outcome abstracts_per_second speedup speedup_low speedup_high gate gate_reason days settings"
     assert all(set(required.split()) <= row.keys() for row in rows)
@@ -67,34 +69,34 @@ def test_every_format_says_the_same(corpus: Connection, t5: Path) -> None:
     assert efficiency["fp32-8"] == (1, None)
     assert efficiency["fp32-8-two"] == (2, 0.5)
 
-    from_csv = {row["preset"]: row for row in csv.DictReader(io.StringIO(render.as_csv(measured)))}
+    from_csv = {row["preset"]: row for row in csv.DictReader(io.StringIO(render.as_csv(report)))}
     assert sorted(from_csv) == names
     assert float(from_csv["fp32-8"]["speedup"]) == fast["speedup"]
 
-    markdown = render.as_markdown(measured)
-    assert measured.sentence in markdown
+    markdown = render.as_markdown(report)
+    assert report.sentence in markdown
     assert "| 50% |" in markdown
-    assert re.search(r"baseline \(.* passes the gate, .* for 3.68 million abstracts", measured.sentence)
+    assert re.search(r"baseline \(.* passes the gate, .* for 3.68 million abstracts", report.sentence)
     assert "nowhere: device cuda:99: torch sees" in markdown
 
-    page = render.as_html(measured)
+    page = render.as_html(report)
     assert page.count("<svg") == 5
     assert not re.search(r"(src|href)=.http", page), "one file that needs no other"
     assert "<b>" not in page
 
-    pair = measured.only(["fp32-8", "fp32-2"])
+    pair = report.only(["fp32-8", "fp32-2"])
     assert {key: sorted(values) for key, values in pair.differences().items()} == {"batch_size": [2, 8]}
     assert "| batch_size | " in render.as_markdown(pair, compared=True)
-    with pytest.raises(UserError, match=r"fp32-3 is not measured\. There is: "):
-        measured.only(["fp32-3"])
+    with pytest.raises(UserError, match=r"fp32-3 is not measured\. Measured presets: "):
+        report.only(["fp32-3"])
 
 
 def test_lengths_come_from_what_was_recorded_where_that_is_all(corpus: Connection) -> None:
-    assert "read from the source" in corpus_of(corpus, 0).lengths_from
+    assert "read from the source" in read_corpus(corpus, 0).lengths_from
     for id_range in (IdRange(1, 20), IdRange(21, 40)):
         record_profile(corpus, id_range, profile(corpus, id_range))
-    recorded = corpus_of(corpus, 0)
+    recorded = read_corpus(corpus, 0)
     assert recorded.lengths_from == "lengths recorded by `abstracts` in 2 ID ranges"
     assert recorded.rows == len(recorded.characters) == 40
     record_profile(corpus, IdRange(1, 40), profile(corpus, IdRange(1, 40)))
-    assert "in 1 ID ranges" in corpus_of(corpus, 0).lengths_from, "ranges that were cut anew replace the old"
+    assert "in 1 ID ranges" in read_corpus(corpus, 0).lengths_from, "ranges that were cut anew replace the old"

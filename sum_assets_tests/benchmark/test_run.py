@@ -13,9 +13,10 @@ import pytest
 import yaml
 from psycopg import Connection
 
+from sum_assets.benchmark.build_report import build_report
 from sum_assets.benchmark.cell import Task, classify
-from sum_assets.benchmark.report import corpus_of, report
-from sum_assets.benchmark.run import Measured, measured_so_far, run_cell, run_sweep
+from sum_assets.benchmark.corpus_lengths import read_corpus
+from sum_assets.benchmark.run import CellMeasurement, earlier_measurements, run_cell, run_sweep
 from sum_assets.benchmark.sweep import Preset, Sweep
 from sum_assets.errors import UnsupportedError, UserError
 from sum_assets.summarizer import SummarizerSettings
@@ -49,16 +50,16 @@ def sweep(**changes: object) -> Sweep:
 def test_presets_are_measured_in_turn_and_once(corpus: Connection, summarizer: SummarizerSettings) -> None:
     heard: list[tuple[str, int, bool]] = []
 
-    def hear(measured: Measured, new: bool, total: int) -> None:
+    def hear(measurement: CellMeasurement, new: bool, total: int) -> None:
         assert total == 8
-        heard.append((measured.cell.name, measured.cell.replicate, new))
+        heard.append((measurement.cell.name, measurement.cell.replicate, new))
 
     presets = {"fast": {"batch_size": 8, "precision": "float32"}, "nowhere": {"device": "cuda:99"}}
-    measured = run_sweep(corpus, sweep(presets=presets), summarizer, on_cell=hear)
+    measurements = run_sweep(corpus, sweep(presets=presets), summarizer, on_result=hear)
     names = ["baseline", "reference", "fast", "nowhere"]
     assert heard == [(name, replicate, True) for replicate in (1, 2) for name in names]
-    found = report(corpus, measured, corpus_of(corpus, ranges=0))
-    rows = {row.preset: row for row in found.presets}
+    report = build_report(corpus, measurements, read_corpus(corpus, ranges=0))
+    rows = {row.preset: row for row in report.presets}
     assert list(rows)[-1] == "nowhere"
     assert (rows["nowhere"].outcome, rows["nowhere"].rate) == ("unsupported", None)
     assert "torch sees" in rows["nowhere"].detail
@@ -70,12 +71,12 @@ def test_presets_are_measured_in_turn_and_once(corpus: Connection, summarizer: S
     assert all(row.recommendable == (row.outcome == "ok") for row in rows.values())
     assert fast.projection is not None
     assert fast.projection.rows == 40
-    assert found.winner in (fast, rows["reference"])
-    assert all(m.result.abstracts == (4 if m.cell.name == "baseline" else 16) for m in measured if m.result.seconds)
-    assert all(sum(m.result.phases.values()) > 0 for m in measured if m.result.seconds)
-    again = run_sweep(corpus, sweep(presets=presets), summarizer, on_cell=hear)
+    assert report.winner in (fast, rows["reference"])
+    assert all(m.result.abstracts == (4 if m.cell.name == "baseline" else 16) for m in measurements if m.result.seconds)
+    assert all(sum(m.result.phases.values()) > 0 for m in measurements if m.result.seconds)
+    again = run_sweep(corpus, sweep(presets=presets), summarizer, on_result=hear)
     assert [new for _, _, new in heard[8:]] == [False] * 8
-    assert [m.result for m in again] == [m.result for m in measured]
+    assert [m.result for m in again] == [m.result for m in measurements]
     json.dumps([row.as_json() for row in rows.values()])
 
 
@@ -108,17 +109,17 @@ def test_a_killed_sweep_ends_with_each_cell_once(
     assert "x the baseline" in run("report")[1]
     assert run("report", "fast", "baseline", "--output", tmp_path / "report.html")[0] == 0
     assert "What differs" in (tmp_path / "report.html").read_text()
-    assert "Say which: --format html" in run("report", "-o", "report.txt")[2]
-    assert "slow is not measured. There is:" in run("report", "slow")[2]
+    assert "Name one: --format html" in run("report", "-o", "report.txt")[2]
+    assert "slow is not measured. Measured presets:" in run("report", "slow")[2]
     (tmp_path / "fleet.yaml").write_text("devices: {here: {count: 1, preset: fast}}")
-    (played,) = json.loads(run("simulate", tmp_path / "fleet.yaml", "--json", "--rows", 10_000)[1])["groups"]
+    (group,) = json.loads(run("simulate", tmp_path / "fleet.yaml", "--json", "--rows", 10_000)[1])["groups"]
     (row,) = json.loads(run("report", "fast", "--format", "json", "--rows", 10_000)[1])
     generating = row["days"] * 86400 - row["seconds_by_phase"]["load_model"]
-    assert played["abstracts_per_second"] == pytest.approx(10_000 / generating)
+    assert group["abstracts_per_second"] == pytest.approx(10_000 / generating)
     assert "The sweep has no preset slow" in run("largest-batch", "slow")[2]
 
 
-def test_a_preset_measured_alone_has_a_baseline_beside_it(corpus: Connection, summarizer: SummarizerSettings) -> None:
+def test_a_preset_measured_alone_is_paired_with_a_baseline(corpus: Connection, summarizer: SummarizerSettings) -> None:
     presets = {"fast": {"batch_size": 8, "precision": "float32"}, "slow": {"batch_size": 1, "precision": "float32"}}
     presets["nowhere"] = {"device": "cuda:99"}
     plan = sweep(presets=presets, replicates=1)
@@ -126,11 +127,11 @@ def test_a_preset_measured_alone_has_a_baseline_beside_it(corpus: Connection, su
     def run(*names: str, alone: bool) -> list[tuple[str, str | None, int]]:
         new: list[tuple[str, str | None, int]] = []
 
-        def hear(m: Measured, is_new: bool, _: int) -> None:
+        def hear(m: CellMeasurement, is_new: bool, _: int) -> None:
             if is_new:
-                new.append((m.cell.name, m.cell.beside, m.cell.replicate))
+                new.append((m.cell.name, m.cell.paired_with, m.cell.replicate))
 
-        run_sweep(corpus, plan, summarizer, names, alone=alone, on_cell=hear)
+        run_sweep(corpus, plan, summarizer, names, alone=alone, on_result=hear)
         return new
 
     assert run("fast", alone=True) == [("reference", None, 1), ("fast", None, 1), ("baseline", "fast", 1)]
@@ -138,11 +139,11 @@ def test_a_preset_measured_alone_has_a_baseline_beside_it(corpus: Connection, su
     assert run("nowhere", alone=True) == [("nowhere", None, 1)], "nothing to compare"
     assert run("slow", alone=False) == [("baseline", None, 1), ("slow", None, 1)]
     assert run("slow", alone=True) == [], "beside what was measured earlier, a baseline of now is no pair"
-    found = report(corpus, measured_so_far(corpus, plan, summarizer), corpus_of(corpus, ranges=4))
-    speedups = {p.preset: p.speedup for p in found.presets}
+    report = build_report(corpus, earlier_measurements(corpus, plan, summarizer), read_corpus(corpus, ranges=4))
+    speedups = {p.preset: p.speedup for p in report.presets}
     assert speedups["fast"]
     assert speedups["slow"]
-    assert found.corpus.runs == 4
+    assert report.corpus.runs == 4
 
 
 def test_outcomes_are_told_apart(corpus: Connection, summarizer: SummarizerSettings, t5: Path) -> None:

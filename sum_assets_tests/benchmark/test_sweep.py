@@ -1,4 +1,4 @@
-"""Sweep files: those shipped, and what a wrong one is told."""
+"""Sweep files: those shipped, and the errors for wrong ones."""
 
 from pathlib import Path
 
@@ -44,9 +44,9 @@ def test_a_grid_is_every_combination_but_the_excluded(tmp_path: Path) -> None:
         ("sample: 4\nreplicats: 3\n", "line 2: replicats: Extra inputs are not permitted"),
         ("sample: none\n", "line 1: sample: .*valid integer"),
         ("presets:\n  a:\n    precision: fp8\n", "line 3: presets.a.precision"),
-        ("\ngrid:\n  axes:\n    colour: [red]\n", "line 3: grid.axes: .*no axis colour"),
+        ("\ngrid:\n  axes:\n    color: [red]\n", "line 3: grid.axes: .*no axis color"),
         ("\ngrid:\n  axes: {device: [gpu]}\n", "line 2: grid: .*device is auto, cpu"),
-        ("presets:\n  a: {naive: true}\n", "line 1: presets: .*baseline, and it alone, is naive"),
+        ("presets:\n  a: {naive: true}\n", "line 1: presets: .*set naive for the preset baseline"),
         ("presets:\n  reference: {precision: bfloat16}\n", "line 1: presets: .*reference is full precision"),
         ("a: [", "is no YAML"),
     ],

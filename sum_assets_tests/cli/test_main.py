@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import dagster as dg
@@ -16,6 +17,7 @@ import pytest
 import yaml
 from psycopg import Connection
 
+from sum_assets.database import device_losses
 from sum_assets.database.range_lease import range_lease
 from sum_assets.database.reconnect import open_database
 from sum_assets.id_range import IdRange
@@ -139,6 +141,16 @@ def test_a_users_error_is_one_sentence_and_code_1(
     assert code == 1
     assert message in err
     assert "Traceback" not in err
+
+
+def test_devices_reset_names_what_is_used_again(run: Run, database: Connection) -> None:
+    assert run("devices", "reset") == (0, "no device of this machine is quarantined\n", "")
+    device_losses.note_loss(database, "cuda:0", "gone", "earlier")
+    assert run("devices", "reset") == (0, "in use again: cuda:0\n", "")
+
+
+def test_the_version_is_that_of_the_package(run: Run) -> None:
+    assert run("--version") == (0, f"sum-assets {version('sum-assets')}\n", "")
 
 
 def test_errors_of_the_database_and_the_configuration(

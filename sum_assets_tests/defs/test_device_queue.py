@@ -17,8 +17,8 @@ from sum_assets.defs.instance import register_ranges
 from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
 from sum_assets.summarizer.device_lease import FOLDER_VARIABLE
-from sum_assets_tests.faults.backfills import Deployment
 from sum_assets_tests.faults.cases import wait_until
+from sum_assets_tests.faults.deployment import Deployment
 from sum_assets_tests.faults.patches import GENERATED
 from sum_assets_tests.tiny_models import sentence
 

@@ -21,9 +21,10 @@ from sum_assets.defs.backfill import launch_backfill
 from sum_assets.defs.instance import open_instance, set_pool
 from sum_assets.errors import UserError
 from sum_assets.paths import project_file
-from sum_assets_tests.faults.arena import FIRST, SECOND, Arena, Server, arena
-from sum_assets_tests.faults.backfills import free_port
 from sum_assets_tests.faults.cases import wait_until
+from sum_assets_tests.faults.deployment import free_port
+from sum_assets_tests.faults.sandbox import Sandbox, open_sandbox
+from sum_assets_tests.faults.server import FIRST, SECOND, Server
 
 DEPLOY = project_file("deploy")
 CONFIG = {"resources": {"gpu": {"config": {"engine": "lead", "batch_size": 1}}}}
@@ -33,7 +34,7 @@ LOG = Path("out/prove-deploy.log")
 class Site:
     """The units' own command lines and files, with folders and ports of their own."""
 
-    def __init__(self, opened: Arena, temporary: str) -> None:
+    def __init__(self, opened: Sandbox, temporary: str) -> None:
         self._here = {
             "/opt/sum_assets/.venv/bin/dagster-daemon": f"{sys.executable} -m sum_assets_tests.faults.quick_daemon",
             "/opt/sum_assets/.venv/bin": str(Path(sys.executable).parent),
@@ -79,7 +80,7 @@ class Site:
         unit.wait()
 
 
-def prove(opened: Arena, site: Site, instance: dg.DagsterInstance) -> str:
+def prove(opened: Sandbox, site: Site, instance: dg.DagsterInstance) -> str:
     """Return how it went; an AssertionError says what did not."""
 
     def backfill(*keys: str) -> bool:
@@ -119,7 +120,7 @@ def main() -> None:
     with ExitStack() as stack:
         server = Server()
         stack.callback(server.close)
-        opened = stack.enter_context(arena(server))
+        opened = stack.enter_context(open_sandbox(server))
         temporary = tempfile.TemporaryDirectory(prefix="ray_", ignore_cleanup_errors=True)
         site = Site(opened, stack.enter_context(temporary))
         set_pool(instance := stack.enter_context(open_instance()), 2)

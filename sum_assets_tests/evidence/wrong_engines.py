@@ -1,5 +1,4 @@
-"""Engines that write fluent text, but not the right one; `python sum_assets_tests/evidence/wrong_engines.py` puts them
-through the gate, beside some that are right."""
+"""Tests the quality gate: `make prove-gate`, with engines that write fluent but wrong text, and with correct ones."""
 
 import json
 import shutil
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from sum_assets.benchmark.quality import Quality, compare, gate
 from sum_assets.cli.demo import pubmed_file
-from sum_assets.database.benchmark_results import Written
+from sum_assets.database.benchmark_results import SampleSummary
 from sum_assets.defs.resources.summarizer import demo_summarizer
 from sum_assets.ingest.readers import read_records
 from sum_assets.ingest.records import ReaderOptions, Record
@@ -31,7 +30,7 @@ from sum_assets.summarizer import (
 from sum_assets.summarizer.models import find_model
 
 BATCH = 16
-Texts = dict[int, Written]
+Texts = dict[int, SampleSummary]
 
 
 def write(records: Sequence[Record], gpu: dict[str, Any], settings: SummarizerSettings) -> Texts:
@@ -43,10 +42,10 @@ def write(records: Sequence[Record], gpu: dict[str, Any], settings: SummarizerSe
         for s in results:
             record = by_id[s.abstract_id]
             if isinstance(s, Rejection):
-                texts[s.abstract_id] = Written(s.abstract_id, "", False, 0, record.abstract, record.title)
+                texts[s.abstract_id] = SampleSummary(s.abstract_id, "", False, 0, record.abstract, record.title)
             else:
                 capped = s.finish_reason == "length"
-                texts[s.abstract_id] = Written(
+                texts[s.abstract_id] = SampleSummary(
                     s.abstract_id, s.text, capped, s.input_tokens, record.abstract, record.title
                 )
     return texts
@@ -62,13 +61,13 @@ def with_wrong_rope(model: str, folder: Path) -> str:
 
 
 def rearranged(texts: Texts, place: Callable[[int], int]) -> Texts:
-    """Give each abstract the summary of another one: of that at `place(its own place)`."""
+    """Give the abstract at each position `k` the summary of the one at `place(k)`."""
     ids = list(texts)
     return {i: replace(texts[i], summary=texts[ids[place(k)]].summary) for k, i in enumerate(ids)}
 
 
 def wrong_and_right(records: Sequence[Record], settings: SummarizerSettings, folder: Path) -> dict[str, Texts]:
-    """Return the texts of the reference, of engines that are wrong, and of the precision that `auto` takes, by name."""
+    """Return the texts of the reference, of wrong engines, and of the precision that `auto` takes, by name."""
     model = find_model(settings.model, settings.revision).location
     reference = write(records, {"precision": "float32"}, settings)
     cut = settings.model_copy(update={"max_input_tokens": 160})
@@ -87,17 +86,17 @@ def wrong_and_right(records: Sequence[Record], settings: SummarizerSettings, fol
 
 def judge(texts: Texts, reference: Texts) -> tuple[Quality, str]:
     """Return quality and verdict."""
-    found, itself = compare(texts, reference), compare(reference, reference)
-    assert found
+    quality, itself = compare(texts, reference), compare(reference, reference)
+    assert quality
     assert itself
-    return found, str(gate(found, itself))
+    return quality, str(gate(quality, itself))
 
 
 def main(rows: int) -> None:
     """Print a table of all engines and quantizations."""
     with pubmed_file().open("rb") as stream:
-        every = [r for r in read_records(stream, pubmed_file(), ReaderOptions()) if isinstance(r, Record)]
-    records = every[:: len(every) // rows][:rows]
+        all_records = [r for r in read_records(stream, pubmed_file(), ReaderOptions()) if isinstance(r, Record)]
+    records = all_records[:: len(all_records) // rows][:rows]
     settings = demo_summarizer()
     with TemporaryDirectory() as folder:
         named = wrong_and_right(records, settings, Path(folder))
@@ -106,8 +105,8 @@ def main(rows: int) -> None:
     shown = ("same", "opening_rouge_l", "rouge_l", "chrf", "nearest", "same_input", "length_ratio", "repeated")
     table = Table("engine", *shown, "title_ratio", "gate")
     for name, texts in named.items():
-        found, verdict = judge(texts, named["reference"])
-        figures = (f"{value:.2f}" for value in [*(getattr(found, s) for s in shown), found.title_ratio or 0])
+        quality, verdict = judge(texts, named["reference"])
+        figures = (f"{value:.2f}" for value in [*(getattr(quality, s) for s in shown), quality.title_ratio or 0])
         table.add_row(name, *figures, verdict)
     Console(width=200).print(table)
 

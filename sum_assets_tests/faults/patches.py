@@ -1,4 +1,4 @@
-"""What the suite changes inside a run: it counts, slows, and kills at named points. The product has no hooks."""
+"""Patches that count, slow, or kill a run at named points. The product itself has no hooks for tests."""
 
 import os
 import signal
@@ -14,20 +14,20 @@ from psycopg import Connection
 
 import sum_assets.pipeline
 import sum_assets.summarizer.engines.subprocess_engine
-import sum_assets.summarizer.resolve
+import sum_assets.summarizer.environments
 from sum_assets.database import publish, results
 from sum_assets.summarizer import Abstract, Phases, Rejection, Summarizer, Summary, watchdog
 
-# Names that a module imports are not its own to mypy; here they are what is replaced.
+# Any: mypy does not let names be replaced that these modules import.
 pipeline: Any = sum_assets.pipeline
-resolve: Any = sum_assets.summarizer.resolve
-worker_engine: Any = sum_assets.summarizer.engines.subprocess_engine
+environments: Any = sum_assets.summarizer.environments
+subprocess_engine: Any = sum_assets.summarizer.engines.subprocess_engine
 
 GENERATED = "SUM_ASSETS_TESTS_GENERATED"
 
 
 def die() -> None:
-    """End as a power cut does."""
+    """End the process as a power cut does."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -45,7 +45,7 @@ def nth(number: int, act: Callable[[], object]) -> Callable[[], None]:
 
 
 def count_and_slow(pause: float) -> None:
-    """Note each abstract that the engine hands over, and wait between two batches."""
+    """Log each abstract that the engine returns, and wait between two batches."""
     real, log = pipeline.summarize_each, Path(os.environ[GENERATED])
 
     def summarize_each(
@@ -62,12 +62,12 @@ def count_and_slow(pause: float) -> None:
 
 
 def hash_of(text: str) -> str:
-    """Return what tells texts apart, the same in all processes."""
+    """Return a key of a text that is the same in all processes."""
     return text.encode().hex()[-16:] + str(len(text))
 
 
 def after_generate(act: Callable[[], object], number: int = 1) -> None:
-    """Act when a batch is generated and nothing of it is stored."""
+    """Act when a batch is generated but not yet stored."""
     real, count = pipeline.summarize_each, nth(number, act)
 
     def summarize_each(*arguments: Any) -> Iterator[list[Summary | Rejection]]:
@@ -93,16 +93,16 @@ def before_statement(module: Any, name: str, act: Callable[[], object], number: 
     """Act before a statement of `sql/`."""
     real, count = module.statement, nth(number, act)
 
-    def statement(wanted: str) -> Any:
-        if wanted == name:
+    def statement(requested: str) -> Any:
+        if requested == name:
             count()
-        return real(wanted)
+        return real(requested)
 
     module.statement = statement
 
 
 def around_commit(module: Any, act: Callable[[], object], number: int, *, after: bool) -> None:
-    """Act right before a transaction commits, or right after it did."""
+    """Act just before a transaction commits, or just after."""
     real, count = module.transaction, nth(number, act)
 
     @contextmanager
@@ -117,7 +117,7 @@ def around_commit(module: Any, act: Callable[[], object], number: int, *, after:
     module.transaction = transaction
 
 
-#: Where a run can be killed, and how to kill it there at the nth time.
+#: The points where a run can be killed, each with a function that kills it there the nth time.
 POINTS: dict[str, Callable[[int], None]] = {
     "after generate": lambda n: after_generate(die, n),
     "in COPY": lambda n: in_copy(die, 4 * n),
@@ -141,14 +141,14 @@ def engine_fails_on(abstract_id: int, how: str) -> None:
         for finished in real(engine, abstracts, phases):
             ids = [r.abstract_id for r in finished]
             if how == "raise" and abstract_id in ids:
-                raise ValueError("the engine does not like it")
+                raise ValueError("the engine fails on it")
             yield [r for r in finished if r.abstract_id != abstract_id]
 
     LeadEngine.summarize = summarize  # type: ignore[method-assign, assignment]
 
 
 def engine_hangs_on(abstract_id: int) -> None:
-    """Make the lead engine hang on an abstract; a second counts as a hang."""
+    """Make the lead engine hang on an abstract, with one second as the watchdog's limit."""
     from sum_assets.summarizer.engines.lead_engine import LeadEngine
 
     real = LeadEngine.summarize
@@ -197,7 +197,7 @@ def set_clock_back() -> None:
     time.time = lambda: real() - 3600
 
 
-#: A worker that copies the first words of each prompt; it dies, hangs or raises on a prompt of so many tokens.
+#: A worker that copies the first words of each prompt. It dies or hangs on a prompt of `bad` tokens.
 _WORKER = """
 import json, os, signal, sys, time
 bad, how = int(sys.argv[-2]), sys.argv[-1]
@@ -216,15 +216,14 @@ for line in sys.stdin:
 
 
 def copying_worker(folder: Path, bad: int = 0, how: str = "") -> None:
-    """Put a worker in the place of OpenVINO's that is quick and does not mind the model."""
+    """Replace OpenVINO's worker by a quick one that ignores the model."""
     script = folder / f"worker-{os.getpid()}.py"
     script.write_text(_WORKER.replace("sys.argv[-2]", f'"{bad}"').replace("sys.argv[-1]", f'"{how}"'))
-    for module in (worker_engine, resolve):
-        module.python_of = lambda _: Path(sys.executable)
-    worker_engine.exported = lambda resolved: Path(resolved.files.location)
-    worker_engine.program = lambda _: script
-    worker_engine.ANSWER_LIMIT = 1.0
-    resolve.versions_of = lambda _: {"openvino-genai": "1"}
+    environments.python_of = lambda _: Path(sys.executable)
+    subprocess_engine.exported = lambda resolved: Path(resolved.files.location)
+    subprocess_engine.program = lambda _: script
+    subprocess_engine.ANSWER_LIMIT = 1.0
+    environments.versions_of = lambda _: {"openvino-genai": "1"}
     # The name leads to the asset.
     asset: Any = sys.modules["sum_assets.defs.assets.summaries"]
     asset.require_gate = lambda *_: False

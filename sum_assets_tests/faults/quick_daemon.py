@@ -1,4 +1,4 @@
-"""Dagster's daemon, which looks after its backfills every two seconds instead of every thirty."""
+"""Dagster's daemon, which checks its backfills every two seconds instead of every thirty."""
 
 from dagster._daemon import controller
 from dagster._daemon.cli import main

@@ -1,6 +1,6 @@
-"""A Ray cluster of two nodes in processes of their own: `python -m sum_assets_tests.faults.ray_nodes FOLDER`.
+"""A Ray cluster of two nodes, each in its own processes: `python -m sum_assets_tests.faults.ray_nodes FOLDER`.
 
-It writes the address; on a line of input it kills the second node. It ends with its input, or on SIGTERM.
+It prints its address, and kills the second node on a line of input. It ends with its input, or on SIGTERM.
 """
 
 import sys
@@ -14,7 +14,7 @@ from sum_assets_tests.faults.slow_worker import slow
 
 
 class SlowActor(Actor):
-    """A worker on the cluster, slowed."""
+    """An actor that is slowed."""
 
     def __init__(self) -> None:
         slow()
@@ -22,7 +22,7 @@ class SlowActor(Actor):
 
 
 def main() -> None:
-    """Start the nodes, each with a home of its own, as if they were two hosts."""
+    """Start the nodes, each with its own home, as if they were two hosts."""
 
     def node(name: str) -> dict[str, Any]:
         return {"num_cpus": 1, "env_vars": {"SUM_ASSETS_HOME": str(Path(sys.argv[1]) / name)}}

@@ -1,6 +1,6 @@
-"""Runs the fault suite: `python -m sum_assets_tests.faults.run [SEEDS] [--only WORDS] [--short]`; goes on where it was.
+"""Runs the fault suite: `python -m sum_assets_tests.faults.run [SEEDS] [--only WORDS] [--short]`.
 
-A try that is done is kept in out/faults-tries.json until that file is deleted.
+Results are kept in out/faults-tries.json. A repeated run skips the tries with a result there.
 """
 
 import argparse
@@ -24,59 +24,76 @@ _COUNTS = ("lost", "twice", "generated_again")
 
 
 def main() -> int:
-    """Run what is not done yet; return 1 where a row was lost or doubled, or a case failed otherwise."""
+    """Run the tries that have no result yet. Return 1 if a row was lost or doubled, or if a case failed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("seeds", nargs="?", type=int, default=20, help="kills at random moments; others: at most 3")
-    parser.add_argument("--only", default="", help="only cases whose name has this in it")
-    parser.add_argument("--short", action="store_true", help="once, some quick cases; nothing is kept")
-    chosen = parser.parse_args()
+    parser.add_argument(
+        "seeds",
+        nargs="?",
+        type=int,
+        default=20,
+        help="tries of the kills at random moments; other cases have at most 3",
+    )
+    parser.add_argument("--only", default="", help="only cases whose name contains this")
+    parser.add_argument("--short", action="store_true", help="some quick cases, once each, without the results file")
+    options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from sum_assets_tests.faults import backfills, cases, steps, volumes, workers  # noqa: F401  (they register)
-    from sum_assets_tests.faults.arena import Server, arena
+    from sum_assets_tests.faults import (  # noqa: F401  (they register their cases)
+        cases,
+        cases_backfill,
+        cases_content,
+        cases_database,
+        cases_disk,
+        cases_engine,
+        cases_process,
+        cases_steps,
+        cases_workers,
+    )
+    from sum_assets_tests.faults.sandbox import open_sandbox
+    from sum_assets_tests.faults.server import Server
 
     console = Console(highlight=False)
-    done: dict[str, Any] = json.loads(TRIES.read_text()) if TRIES.exists() and not chosen.short else {}
-    wanted = []
+    done: dict[str, Any] = json.loads(TRIES.read_text()) if TRIES.exists() and not options.short else {}
+    planned = []
     for name in cases.CASES:
-        if chosen.only in name and (name in cases.SHORT or not chosen.short):
-            tries = 1 if chosen.short else chosen.seeds if name in cases.SEEDED else min(3, chosen.seeds)
-            wanted += [(name, seed) for seed in range(tries)]
+        if options.only in name and (name in cases.SHORT or not options.short):
+            tries = 1 if options.short else options.seeds if name in cases.SEEDED else min(3, options.seeds)
+            planned += [(name, seed) for seed in range(tries)]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server is stopped
     server = Server()
     try:
-        for name, seed in wanted:
+        for name, seed in planned:
             key = f"{name} #{seed}"
             if "error" not in done.get(key, {"error": ""}):
                 continue
             began = time.monotonic()
             try:
-                with arena(server) as opened:
-                    tally = cases.CASES[name](opened, seed)
+                with open_sandbox(server) as sandbox:
+                    tally = cases.CASES[name](sandbox, seed)
                 done[key] = {name: getattr(tally, name) for name in _COUNTS}
             except Exception:
-                server.start()  # it may have been left down
+                server.start()  # the case may have left it down
                 done[key] = {"error": traceback.format_exc()}
             done[key]["seconds"] = round(time.monotonic() - began, 1)
-            said = done[key].get("error", "") or ", ".join(f"{n} {done[key][n]}" for n in _COUNTS)
-            console.print(f"{done[key]['seconds']:5.1f} s  {key}: {said}", markup=False, soft_wrap=True)
-            if not chosen.short:
+            outcome = done[key].get("error", "") or ", ".join(f"{n} {done[key][n]}" for n in _COUNTS)
+            console.print(f"{done[key]['seconds']:5.1f} s  {key}: {outcome}", markup=False, soft_wrap=True)
+            if not options.short:
                 OUT.mkdir(exist_ok=True)
-                whole = TRIES.with_suffix(".new")  # a kill leaves one or the other
+                whole = TRIES.with_suffix(".new")  # a kill leaves the old file or the new one
                 whole.write_text(json.dumps(done, indent=1))
                 whole.replace(TRIES)
     finally:
         server.close()
-    return report(console, wanted, done, keep=not chosen.short)
+    return print_report(console, planned, done, keep=not options.short)
 
 
-def report(console: Console, wanted: list[tuple[str, int]], done: dict[str, Any], *, keep: bool) -> int:
+def print_report(console: Console, planned: list[tuple[str, int]], done: dict[str, Any], *, keep: bool) -> int:
     """Print the table of the cases, write out/faults.json, and return the exit code."""
     table = Table("case", *(Column(name, justify="right") for name in ("tries", "lost", "twice", "generated again")))
     table.box = SIMPLE
     rows, failed = [], []
-    for name in dict(wanted):
-        tries = [done[f"{name} #{seed}"] for other, seed in wanted if other == name]
+    for name in dict(planned):
+        tries = [done[f"{name} #{seed}"] for other, seed in planned if other == name]
         errors = [one["error"] for one in tries if "error" in one]
         sums = {count: sum(one.get(count, 0) for one in tries) for count in _COUNTS}
         rows.append({"case": name, "tries": len(tries), **sums})
@@ -85,7 +102,7 @@ def report(console: Console, wanted: list[tuple[str, int]], done: dict[str, Any]
         if errors or sums["lost"] or sums["twice"]:
             failed.append(name)
     console.print(table)
-    console.print(f"{len(rows)} cases, {len(wanted)} tries, {platform.machine()}, {os.cpu_count()} cores")
+    console.print(f"{len(rows)} cases, {len(planned)} tries, {platform.machine()}, {os.cpu_count()} cores")
     if keep:
         (OUT / "faults.json").write_text(json.dumps(rows, indent=1))
     if failed:

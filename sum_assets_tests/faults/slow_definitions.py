@@ -1,4 +1,4 @@
-"""The project's definitions, slowed between batches, with steps that start quickly: what the backfill cases load."""
+"""The project's definitions for the backfill cases: slowed between batches, with steps that start quickly."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import dagster as dg
 
 _executor: Any = dg.multiprocess_executor
 _configured = _executor.configured
-# Each step still has a process of its own, forked from one that has imported everything.
+# Each step still has its own process, forked from one that has imported everything.
 _forked = {"start_method": {"forkserver": {"preload_modules": ["sum_assets_tests.faults.slow_definitions"]}}}
 _executor.configured = lambda config: _configured({**config, **_forked})
 

@@ -1,4 +1,4 @@
-"""`serve.py` of the product, slowed: it notes each batch that it begins, and takes a moment for it, so as to be hit."""
+"""The product's `serve.py`, slowed: it logs each batch that it begins, and takes long enough to be killed in it."""
 
 import os
 import sys
@@ -10,18 +10,20 @@ from typing import Any
 from sum_assets.summarizer.engines.batching import BatchGenerator
 from sum_assets.summarizer.environments import program
 
-#: The file in which each prompt is noted when its batch is begun.
+#: The file to which each prompt is logged when its batch begins.
 BEGUN = "SUM_ASSETS_TESTS_BEGUN"
 _SECONDS = 0.3
 
 
 def slow() -> None:
-    """Note and slow each batch of this process."""
+    """Log and slow each batch of this process."""
     real: Any = BatchGenerator._try
 
     def attempt(generator: BatchGenerator, batch: Sequence[list[int]]) -> list[list[int]] | None:
         with open(os.environ[BEGUN], "a") as log:
-            log.write("".join(f"{' '.join(map(str, ids))}\n" for ids in batch))  # at once, beside other workers
+            log.write(
+                "".join(f"{' '.join(map(str, ids))}\n" for ids in batch)
+            )  # one write, since other workers write too
         time.sleep(_SECONDS)
         outputs: list[list[int]] | None = real(generator, batch)
         return outputs

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from sum_assets.summarizer.types import Architecture
+from sum_assets_tests.tiny_models import save_causal
+
 #: A worker that writes each prompt's ids but for the first and last; what it meets decides how it ends.
 _ECHO = """
 import json, os, signal, sys, time
@@ -34,10 +37,23 @@ def echo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The engine openvino, with a worker that is quick and does not mind the model."""
     script = tmp_path / "echo.py"
     script.write_text(_ECHO)
-    for module in ("engines.subprocess_engine", "resolve"):
-        monkeypatch.setattr(f"sum_assets.summarizer.{module}.python_of", lambda _: Path(sys.executable))
+    monkeypatch.setattr("sum_assets.summarizer.environments.python_of", lambda _: Path(sys.executable))
     monkeypatch.setattr(
         "sum_assets.summarizer.engines.subprocess_engine.exported", lambda resolved: resolved.files.location
     )
     monkeypatch.setattr("sum_assets.summarizer.engines.subprocess_engine.program", lambda _: script)
-    monkeypatch.setattr("sum_assets.summarizer.resolve.versions_of", lambda _: {"openvino-genai": "1"})
+    monkeypatch.setattr("sum_assets.summarizer.environments.versions_of", lambda _: {"openvino-genai": "1"})
+
+
+@pytest.fixture
+def causal(tmp_path: Path) -> Path:
+    """An untrained causal model."""
+    folder = tmp_path / "causal"
+    save_causal(folder)
+    return folder
+
+
+@pytest.fixture
+def models(causal: Path, t5: Path) -> dict[Architecture, Path]:
+    """A model of each architecture."""
+    return {"causal": causal, "sequence-to-sequence": t5}

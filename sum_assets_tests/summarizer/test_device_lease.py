@@ -15,37 +15,37 @@ from sum_assets.summarizer.devices import Device
 
 A100 = [Device("cuda", n, "A100", (8, 0), True, 80 * 10**9, f"GPU-{n}") for n in range(3)]
 OTHER = Device("cuda", 3, "K80", (3, 7), False, 12 * 10**9, "GPU-3")
-#: Holds what it is told to, says so, and then holds it until it is killed.
+#: Leases the given device, prints that it does, and holds it until it is killed.
 _HOLD = """
 import sys, time
 from sum_assets.summarizer import GpuSettings
 from sum_assets.summarizer.device_lease import device_lease
-with device_lease(GpuSettings(device=sys.argv[1]), lambda said: print(said, flush=True)) as gpu:
+with device_lease(GpuSettings(device=sys.argv[1]), lambda message: print(message, flush=True)) as gpu:
     print("held", gpu.device, flush=True)
     time.sleep(600)
 """
 
 
 class StillWaitingError(Exception):
-    """Raised in the place of waiting on."""
+    """Raised instead of waiting on."""
 
 
-def stop(said: str) -> None:
-    raise StillWaitingError(said)
+def stop(message: str) -> None:
+    raise StillWaitingError(message)
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "leases"))
-    monkeypatch.setattr(device_lease, "_LOOK_EVERY", 0.05)
+    monkeypatch.setattr(device_lease, "_POLL_SECONDS", 0.05)
     return tmp_path / "leases"
 
 
 @pytest.fixture
 def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three of a kind and an older one; `find_device` is the only one who asks the driver."""
-    there = {f"cuda:{d.index}": d for d in [*A100, OTHER]} | {"cuda": A100[0], "auto": A100[0]}
-    monkeypatch.setattr(devices, "find_device", there.__getitem__)
+    """Three of a kind and an older one; `find_device` alone asks the driver."""
+    by_name = {f"cuda:{d.index}": d for d in [*A100, OTHER]} | {"cuda": A100[0], "auto": A100[0]}
+    monkeypatch.setattr(devices, "find_device", by_name.__getitem__)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
 
 
@@ -76,7 +76,7 @@ def test_several_devices_are_held_together_and_slots_are_counted(monkeypatch: py
             with lease(GpuSettings(), stop) as shared:
                 assert shared.device == "cuda:0", "each device has a slot more; those of the first come first"
     monkeypatch.setenv(SLOTS_VARIABLE, "none")
-    with pytest.raises(UserError, match="SUM_ASSETS_DEVICE_SLOTS is a number of runs"):
+    with pytest.raises(UserError, match=r"SUM_ASSETS_DEVICE_SLOTS is 'none'\. Set it to a number of runs"):
         slots()
 
 

@@ -14,7 +14,7 @@ from sum_assets.summarizer.devices import (
     choose_precision,
     find_device,
 )
-from sum_assets.summarizer.settings import Quantization
+from sum_assets.summarizer.types import Quantization
 
 
 def gpu(name: str, major: int, minor: int) -> Device:

@@ -18,14 +18,14 @@ T5_LARGE = T5Config(d_model=1024, d_kv=64, d_ff=4096, num_layers=24, num_heads=1
 def test_weights_and_keys_are_counted() -> None:
     need = predict(T5_LARGE, "float32", "none", tokens=928)
     assert need.weights == pytest.approx(4 * 737.7e6, rel=0.001), "T5 large: 738 million"
-    assert need.keys_and_values == 2 * 24 * 16 * 64 * 4 * 928
+    assert need.kv_cache == 2 * 24 * 16 * 64 * 4 * 928
     half = predict(T5_LARGE, "bfloat16", "none", tokens=928)
-    assert (2 * half.weights, 2 * half.keys_and_values) == (need.weights, need.keys_and_values)
+    assert (2 * half.weights, 2 * half.kv_cache) == (need.weights, need.kv_cache)
     assert need.weights / 8 < predict(T5_LARGE, "float32", "nf4", tokens=1).weights < need.weights / 5
     grouped = LlamaConfig(
         hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3
     )
-    assert predict(grouped, "float32", "none", tokens=10).keys_and_values == 2 * 30 * 3 * 64 * 4 * 10
+    assert predict(grouped, "float32", "none", tokens=10).kv_cache == 2 * 30 * 3 * 64 * 4 * 10
 
 
 def test_the_sum_is_shown() -> None:
@@ -34,7 +34,7 @@ def test_the_sum_is_shown() -> None:
     with pytest.raises(UnsupportedError) as raised:
         check_memory(need, K80, 4)
     assert str(raised.value) == (
-        "workers_per_device 4: 2.7 GiB of weights, 0.2 GiB of keys and values and 0.5 GiB of libraries for each make "
+        "workers_per_device 4: 2.7 GiB of weights, 0.2 GiB of KV cache and 0.5 GiB of libraries for each make "
         "13.7 GiB, and Tesla K80 has 11.2 GiB. Set workers_per_device: 3, or a smaller batch_size."
     )
 

@@ -1,4 +1,4 @@
-"""Measures presets of the registered sweep, and puts them side by side."""
+"""The assets of the benchmark: one partition for each preset, and the report over all."""
 
 from typing import cast
 
@@ -7,9 +7,10 @@ import yaml
 from psycopg import Connection
 from pydantic import Field
 
-from sum_assets.benchmark.projection import Corpus
-from sum_assets.benchmark.report import PresetReport, corpus_of, report
-from sum_assets.benchmark.run import Measured, measured_so_far, registered_sweep, run_sweep
+from sum_assets.benchmark.build_report import build_report
+from sum_assets.benchmark.corpus_lengths import Corpus, read_corpus
+from sum_assets.benchmark.preset_result import PresetResult
+from sum_assets.benchmark.run import CellMeasurement, earlier_measurements, registered_sweep, run_sweep
 from sum_assets.defs.partitions import failing_clearly, id_ranges
 from sum_assets.defs.resources import PostgresResource
 from sum_assets.errors import UserError
@@ -27,38 +28,46 @@ class BenchmarkConfig(dg.Config):
 def benchmark(
     context: dg.AssetExecutionContext, config: BenchmarkConfig, postgres: PostgresResource
 ) -> dg.MaterializeResult[None]:
-    """One preset, measured on a fixed sample of the whole corpus, in turn with the baseline; nothing is published.
+    """One preset, measured on a fixed sample of the whole corpus, in turn with the baseline. Nothing is published.
 
-    Its settings are the preset's alone. Register presets with `sum-assets sweep FILE`.
+    The settings are those of the preset. Register presets with `sum-assets sweep FILE`.
     """
     with failing_clearly(context), postgres.connection() as connection:
         for key in {"gpu", "summarizer"} & set(cast(dict[str, object], context.run.run_config.get("resources") or {})):
-            raise UserError(f"A preset takes its settings from the sweep alone. Take {key!r} out of the configuration.")
+            raise UserError(
+                f"A preset takes its settings from the sweep alone. Remove {key!r} from the run configuration."
+            )
 
-        def tell(measured: Measured, new: bool, total: int) -> None:
-            result = measured.result
-            said = f"{result.abstracts} abstracts in {result.seconds:.1f} s" if result.seconds else result.detail
+        def log_result(measurement: CellMeasurement, new: bool, total: int) -> None:
+            cell, result = measurement.cell, measurement.result
+            summary = f"{result.abstracts} abstracts in {result.seconds:.1f} s" if result.seconds else result.detail
             source = "" if new else " (measured before)"
-            context.log.info(f"{measured.cell.name}, {measured.cell.replicate}: {result.outcome}, {said}{source}")
+            context.log.info(f"{cell.name}, replicate {cell.replicate}: {result.outcome}, {summary}{source}")
 
         sweep, summarizer = registered_sweep(connection)
         keys = context.partition_keys
-        measured = run_sweep(
-            connection, sweep, summarizer, keys, alone=True, force=config.force, on_cell=tell, say=context.log.info
+        measurements = run_sweep(
+            connection,
+            sweep,
+            summarizer,
+            keys,
+            alone=True,
+            force=config.force,
+            on_result=log_result,
+            log=context.log.info,
         )
-        found = report(connection, measured, _corpus(context, connection))
-        for preset in found.presets:
+        for preset in build_report(connection, measurements, _corpus(context, connection)).presets:
             if preset.preset in keys:
                 context.add_asset_metadata(_metadata(preset), partition_key=preset.preset)
     return dg.MaterializeResult()
 
 
 def _corpus(context: dg.AssetExecutionContext, connection: Connection) -> Corpus:
-    return corpus_of(connection, len(context.instance.get_dynamic_partitions(id_ranges.name or "")))
+    return read_corpus(connection, len(context.instance.get_dynamic_partitions(id_ranges.name or "")))
 
 
-def _metadata(preset: PresetReport) -> dict[str, dg.MetadataValue]:
-    """Return what the asset's plots compare, and what a reader wants of one preset."""
+def _metadata(preset: PresetResult) -> dict[str, dg.MetadataValue]:
+    """Return the numbers that the asset's plots compare, and the results in words and as JSON."""
     plain = preset.as_json()
     names = ("abstracts_per_second", "speedup", "speedup_low", "speedup_high", "days", "peak_mib", "device_watts")
     numbers = {name: plain[name] for name in names}
@@ -77,29 +86,30 @@ def _metadata(preset: PresetReport) -> dict[str, dg.MetadataValue]:
 @dg.asset(deps=[benchmark], group_name="benchmark", kinds={"python"}, code_version="1")
 def benchmark_report(context: dg.AssetExecutionContext, postgres: PostgresResource) -> dg.MaterializeResult[None]:
     """All results of the registered sweep side by side, and the run configuration of the winner."""
-    # Here, since each step of each run is a process of its own that would load matplotlib for nothing.
+    # Imported here, since every step of every run is a process, and would load matplotlib in vain.
     from sum_assets.benchmark.plots import as_markdown_image, figures
-    from sum_assets.benchmark.render import markdown_table, sections
+    from sum_assets.benchmark.render import markdown_table
+    from sum_assets.benchmark.tables import sections
 
     with failing_clearly(context), postgres.connection() as connection:
-        measured = measured_so_far(connection, *registered_sweep(connection))
-        found = report(connection, measured, _corpus(context, connection))
+        measurements = earlier_measurements(connection, *registered_sweep(connection))
+        report = build_report(connection, measurements, _corpus(context, connection))
         texts = {}
-        tables = sections(found)
+        tables = sections(report)
         for name in ("results", "projection"):  # the others are wider than the page
             if (section := tables.get(name)) is None:
                 continue
             texts[name] = markdown_table(section)
-            if section.note:  # apart, for beyond some length the UI hides Markdown behind a click
+            if section.note:  # separately, since the UI hides long Markdown behind a click
                 texts[f"{name}_note"] = section.note.replace("\n", "\n\n")
-        for name, figure in figures(found).items():
+        for name, figure in figures(report).items():
             texts[f"plot_{name}"] = as_markdown_image(figure)
         return dg.MaterializeResult(
             metadata={
-                "winner": found.sentence,
-                "run_configuration": dg.MetadataValue.md(f"```yaml\n{yaml.safe_dump(found.run_configuration())}```"),
+                "winner": report.sentence,
+                "run_configuration": dg.MetadataValue.md(f"```yaml\n{yaml.safe_dump(report.run_configuration())}```"),
                 **{name: dg.MetadataValue.md(text) for name, text in texts.items()},
-                "measured_on": dg.MetadataValue.md("\n".join(f"- {k}: {v}" for k, v in found.facts.items())),
-                "json": dg.MetadataValue.json([preset.as_json() for preset in found.presets]),
+                "measured_on": dg.MetadataValue.md("\n".join(f"- {k}: {v}" for k, v in report.facts.items())),
+                "json": dg.MetadataValue.json([preset.as_json() for preset in report.presets]),
             }
         )

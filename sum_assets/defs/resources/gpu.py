@@ -12,4 +12,4 @@ class GpuResource(GpuSettings, dg.ConfigurableResource[Any]):
 
     def settings(self) -> GpuSettings:
         """Return the settings alone."""
-        return GpuSettings.model_validate({name: getattr(self, name) for name in GpuSettings.model_fields})
+        return GpuSettings.of(self)

@@ -15,7 +15,7 @@ class SummarizerResource(SummarizerSettings, dg.ConfigurableResource[Any]):
 
     def settings(self) -> SummarizerSettings:
         """Return the settings alone, which go to other processes."""
-        return SummarizerSettings.model_validate({n: getattr(self, n) for n in SummarizerSettings.model_fields})
+        return SummarizerSettings.of(self)
 
 
 def default_summarizer() -> SummarizerSettings:

@@ -1,4 +1,4 @@
-"""Batches of an engine that generates one after the other, and what to do when one does not fit."""
+"""Engines that generate batch by batch, and halve a batch that does not fit into memory."""
 
 import gc
 from abc import ABC, abstractmethod
@@ -6,16 +6,15 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.device_errors import is_out_of_memory
+from sum_assets.summarizer.resolved import ModelSettings
 from sum_assets.summarizer.types import EngineState, Output
-
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 class BatchGenerator(ABC):
     """Generates batch by batch; see `sum_assets.summarizer.types.Generator`."""
 
-    def __init__(self, resolved: ResolvedModel) -> None:
+    def __init__(self, resolved: ModelSettings) -> None:
         self._resolved = resolved
         self._batch_size = resolved.batch_size
         self._batch_tokens = resolved.batch_tokens
@@ -26,7 +25,7 @@ class BatchGenerator(ABC):
         """Return the generated ids of every row, stop token included."""
 
     def _peak_bytes(self) -> int | None:
-        """Return the device's peak memory, where it tells."""
+        """Return the device's peak memory in bytes, or None where it is unknown."""
         return None
 
     def generate(self, prompts: Sequence[list[int]]) -> Iterator[list[tuple[int, Output]]]:
@@ -58,10 +57,8 @@ class BatchGenerator(ABC):
         """Return what was generated; None when memory ran out."""
         try:
             return self._generate(batch)
-        except (torch.OutOfMemoryError, MemoryError):
-            pass
-        except RuntimeError as error:
-            if not any(text in str(error).lower() for text in _OUT_OF_MEMORY):
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
         # Out here the exception, and with it every tensor of the failed attempt, is gone.
         gc.collect()
@@ -70,5 +67,5 @@ class BatchGenerator(ABC):
         return None
 
     def state(self) -> EngineState:
-        """Return the batch size in use and the device's peak memory, where the device tells it."""
+        """Return the batch size in use and the device's peak memory."""
         return EngineState(self._resolved.device.name, self._batch_size, self._out_of_memory, self._peak_bytes())

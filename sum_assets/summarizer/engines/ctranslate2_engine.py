@@ -8,12 +8,14 @@ import ctranslate2
 import torch
 from ctranslate2.converters import TransformersConverter
 
-from sum_assets.errors import UserError
+from sum_assets.errors import UnsupportedError, UserError
+from sum_assets.summarizer.devices import Device
 from sum_assets.summarizer.engines.batching import BatchGenerator
 from sum_assets.summarizer.models import build_once, generation_config, local_folder, stop_tokens
-from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.resolved import ModelSettings
+from sum_assets.summarizer.types import Precision, Quantization
 
-#: On a CPU, rows of a batch that a replica gets at least; they go on side by side, each with threads of its own, for
+#: Rows of a batch that a replica gets at least, on a CPU. Replicas run in parallel with threads of their own, since
 #: threads that share an operation wait for each other.
 _REPLICA_ROWS = 8
 
@@ -21,11 +23,11 @@ _REPLICA_ROWS = 8
 class CTranslate2Generator(BatchGenerator):
     """Generates batch by batch; see `sum_assets.summarizer.types.Generator`.
 
-    The model is converted in its own precision, once; what it computes in is chosen when it is loaded. Raises
+    The model is converted once, in its own precision. The precision to compute in is chosen as it is loaded. Raises
     UserError where it cannot be converted.
     """
 
-    def __init__(self, resolved: ResolvedModel, tokenizer: Any) -> None:
+    def __init__(self, resolved: ModelSettings, tokenizer: Any) -> None:
         super().__init__(resolved)
         self._tokenizer = tokenizer
         folder = converted(resolved)
@@ -49,7 +51,7 @@ class CTranslate2Generator(BatchGenerator):
         start = rules.pop("start", None)
         inputs = [self._tokenizer.convert_ids_to_tokens(ids) for ids in batch]
         parts = [inputs[part :: self._replicas] for part in range(min(self._replicas, len(inputs)))]
-        started = [
+        pending = [
             self._translator.translate_batch(
                 part,
                 target_prefix=[[start]] * len(part) if start else None,
@@ -64,7 +66,7 @@ class CTranslate2Generator(BatchGenerator):
             for part in parts
         ]
         outputs: list[list[int]] = [[] for _ in batch]
-        for part, results in enumerate(started):
+        for part, results in enumerate(pending):
             tokens = [result.result().hypotheses[0] for result in results]
             outputs[part :: self._replicas] = [self._tokenizer.convert_tokens_to_ids(row) for row in tokens]
         return outputs
@@ -75,20 +77,39 @@ def compute_type(precision: str, quantization: str) -> str:
     return f"int8_{precision}" if quantization == "int8" else precision
 
 
-def _rules(resolved: ResolvedModel, tokenizer: Any) -> dict[str, Any]:
-    """Return the model's own rules for generation, in CTranslate2's words."""
-    own = generation_config(resolved.files)
+def choose_computed_precision(
+    precision: Precision, device: Device, quantization: Quantization, *, may_fall_back: bool
+) -> Precision:
+    """Return the precision to compute in: float32 where CTranslate2 lacks what torch has, if it `may_fall_back`.
+
+    Raises UnsupportedError where it has neither.
+    """
+    types = ctranslate2.get_supported_compute_types(device.kind, device.index or 0)
+    if compute_type(precision, quantization) in types:
+        return precision
+    if may_fall_back and compute_type("float32", quantization) in types:
+        return "float32"
+    raise UnsupportedError(
+        f"precision {precision}, quantization {quantization}: ctranslate2 on {device.name} has "
+        f"{', '.join(sorted(types))}. Set precision: float32."
+    )
+
+
+def _rules(resolved: ModelSettings, tokenizer: Any) -> dict[str, Any]:
+    """Return the model's own generation rules under CTranslate2's names."""
+    config = generation_config(resolved.files)
+    first = config.forced_bos_token_id
     rules = {
-        "repetition_penalty": own.repetition_penalty,
-        "no_repeat_ngram_size": own.no_repeat_ngram_size,
-        "length_penalty": own.length_penalty,
-        "min_decoding_length": own.min_new_tokens or own.min_length,
-        "start": own.forced_bos_token_id and tokenizer.convert_ids_to_tokens(own.forced_bos_token_id),
+        "repetition_penalty": config.repetition_penalty,
+        "no_repeat_ngram_size": config.no_repeat_ngram_size,
+        "length_penalty": config.length_penalty,
+        "min_decoding_length": config.min_new_tokens or config.min_length,
+        "start": None if first is None else tokenizer.convert_ids_to_tokens(first),
     }
     return {name: value for name, value in rules.items() if value is not None}
 
 
-def converted(resolved: ResolvedModel) -> Path:
+def converted(resolved: ModelSettings) -> Path:
     """Return the folder of the converted model, made on first use."""
 
     def build(folder: Path) -> None:

@@ -1,12 +1,11 @@
-"""The trivial baseline of the field: the first sentences, as they stand."""
+"""Lead-3, the usual trivial baseline: the first sentences of a text, unchanged."""
 
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from sum_assets.summarizer.phases import Phases
-from sum_assets.summarizer.resolve import ResolvedLead
-from sum_assets.summarizer.settings import LEAD_SENTENCES
+from sum_assets.summarizer.resolved import LEAD_SENTENCES, LeadSettings
 from sum_assets.summarizer.types import Abstract, EngineState, Rejection, Summary
 
 # A sentence ends before blanks and a capital, a digit or a bracket, but not after an initial or "vs.", "e.g." and such.
@@ -16,7 +15,7 @@ _END = re.compile(r"(?<!\b[A-Za-z])(?<!\bvs)(?<!\bal)(?<!\bspp)(?<!\.[a-z])[.!?]
 class LeadEngine:
     """Copies the lead of each abstract; see `sum_assets.summarizer.types.Summarizer`. Lengths are in words."""
 
-    def __init__(self, resolved: ResolvedLead) -> None:
+    def __init__(self, resolved: LeadSettings) -> None:
         self._resolved = resolved
 
     def summarize(self, abstracts: Iterable[Abstract], phases: Phases) -> Iterator[list[Summary | Rejection]]:
@@ -28,7 +27,7 @@ class LeadEngine:
             yield results
 
     def state(self) -> EngineState:
-        """Return what there is to say: there is no device memory to run out of."""
+        """Return the batch size; no device memory is used."""
         return EngineState(self._resolved.device.name, self._resolved.batch_size, 0, None)
 
 

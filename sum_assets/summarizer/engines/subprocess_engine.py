@@ -1,4 +1,4 @@
-"""Engines that run in a process of their own, spoken to by JSON lines."""
+"""Engines in a worker process: requests and answers are lines of JSON."""
 
 import base64
 import json
@@ -17,12 +17,13 @@ from typing import Any
 import torch
 
 from sum_assets.errors import UserError, WorkerError
-from sum_assets.summarizer.environments import LIBRARIES, program, python_of, versions_of
+from sum_assets.summarizer import environments
+from sum_assets.summarizer.environments import program
 from sum_assets.summarizer.models import build_once, local_folder, stop_tokens
-from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.resolved import ModelSettings
 from sum_assets.summarizer.types import EngineState, Output
 
-#: Seconds after which a worker that gives no answer is held to hang: far beyond what a batch takes.
+#: Seconds without an answer after which a worker counts as hung: far more than a batch takes.
 ANSWER_LIMIT = 900.0
 _ROOT = Path(__file__).parents[3]
 
@@ -31,24 +32,25 @@ class WorkerGenerator:
     """Hands prompts to a worker process and yields its outputs as they finish.
 
     See `sum_assets.summarizer.types.Generator`. Engines of our own environment run there as they do in the step.
-    `cores` are what the process may use of the CPU. Raises UserError where it cannot load the model, WorkerError
-    where it dies, hangs or fails; the next call starts another.
+    `cores` are the CPU cores that the process may use. Raises UserError where it cannot load the model, WorkerError
+    where it dies, hangs or fails; the next call starts another process.
     """
 
-    def __init__(self, resolved: ResolvedModel, tokenizer: Any, cores: Sequence[int] = ()) -> None:
+    def __init__(self, resolved: ModelSettings, tokenizer: Any, cores: Sequence[int] = ()) -> None:
         self._resolved = resolved
-        own = resolved.engine not in LIBRARIES
-        self._command = [
-            sys.executable if own else python_of(resolved.engine),
-            program("serve"),
-            "sum_assets" if own else resolved.engine,
-        ]
-        self._settings = _as_it_is(resolved) if own else _for_others(resolved, tokenizer)
-        # What is imported there must be what is imported here.
-        paths = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
-        self._environment = os.environ | ({"PYTHONPATH": paths} if own else {})
+        variables = dict(os.environ)
+        if resolved.spec.environment:
+            python, worker = environments.python_of(resolved.engine), resolved.engine
+            self._settings = _plain_settings(resolved, tokenizer)
+        else:
+            python, worker = Path(sys.executable), "sum_assets"
+            self._settings = _pickled_settings(resolved)
+            # The worker must import the same code as this process.
+            variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+        self._command = [str(python), str(program("serve")), worker]
+        self._variables = variables
         self._settings |= {"parent": os.getpid(), "cores": list(cores)}
-        self._told: dict[str, Any] = {}
+        self._last_state: dict[str, Any] = {}
         self.starts = 0
         self._start()
 
@@ -57,7 +59,7 @@ class WorkerGenerator:
         self._busy = False
         self.starts += 1
         self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._environment
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._variables
         )
         weakref.finalize(self, _end, self._process)
         self._send(self._settings)
@@ -67,11 +69,11 @@ class WorkerGenerator:
         self._device_name = ready["ready"]["device_name"]
 
     def end(self) -> None:
-        """End the process, whatever it is at."""
+        """Kill the process, whatever it is doing."""
         _end(self._process)
 
     def generate(self, prompts: Sequence[list[int]]) -> Iterator[list[tuple[int, Output]]]:
-        """Yield what the worker finishes. One that is dead, or still at something else, is replaced."""
+        """Yield what the worker finishes. A worker that is dead or still busy is replaced."""
         if self._busy or self._process.poll() is not None:
             _end(self._process)
             self._start()
@@ -79,12 +81,12 @@ class WorkerGenerator:
         self._send({"prompts": list(prompts)})
         while True:
             answer = self._answer()
-            if "failed" in answer:  # it is as good as before
+            if "failed" in answer:  # the worker can go on
                 self._busy = False
             if error := answer.get("failed") or answer.get("error"):
                 raise WorkerError(f"engine {self._resolved.engine}: {error}")
             if "end" in answer:
-                self._told = answer["end"]
+                self._last_state = answer["end"]
                 self._busy = False
                 return
             yield [(index, _output(output)) for index, output in answer["done"]]
@@ -117,24 +119,25 @@ class WorkerGenerator:
         return WorkerError(f"the worker of engine {self._resolved.engine} ended with {how}; its last words are above")
 
     def state(self) -> EngineState:
-        """Return what the worker told when it last finished something."""
+        """Return the state that the worker last reported."""
         return EngineState(
             self._device_name,
-            self._told.get("batch_size", self._resolved.batch_size),
-            self._told.get("out_of_memory", 0),
-            self._told.get("peak_device_bytes"),
-            self._told.get("peak_process_bytes"),
+            self._last_state.get("batch_size", self._resolved.batch_size),
+            self._last_state.get("out_of_memory", 0),
+            self._last_state.get("peak_device_bytes"),
+            self._last_state.get("peak_process_bytes"),
         )
 
 
-def _as_it_is(resolved: ResolvedModel) -> dict[str, Any]:
-    """Return what `sum_assets_worker` loads: it runs the same code, so that nothing need be spelt out."""
+def _pickled_settings(resolved: ModelSettings) -> dict[str, Any]:
+    """Return the settings for `sum_assets_worker`, which runs the same code."""
     return {"resolved": base64.b64encode(pickle.dumps(resolved)).decode()}
 
 
-def _for_others(resolved: ResolvedModel, tokenizer: Any) -> dict[str, Any]:
-    """Return what the programs of other environments load, in plain words."""
-    folder = exported(resolved) if resolved.engine == "openvino" else local_folder(resolved.files)
+def _plain_settings(resolved: ModelSettings, tokenizer: Any) -> dict[str, Any]:
+    """Return the settings for the programs of other environments, as plain JSON."""
+    assert resolved.spec.environment
+    folder = exported(resolved) if resolved.spec.environment.exports_model else local_folder(resolved.files)
     stops = stop_tokens(resolved.files, tokenizer)
     return {
         "model": str(folder),
@@ -157,25 +160,27 @@ def _output(output: list[Any]) -> Output:
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
-    """End the worker: it holds nothing that could be lost."""
+    """Kill the worker: it holds nothing that could be lost."""
     process.kill()
     process.wait()
 
 
-def exported(resolved: ResolvedModel) -> Path:
+def exported(resolved: ModelSettings) -> Path:
     """Return the model as OpenVINO's folder, exported on first use in OpenVINO's environment."""
     engine, weights = resolved.engine, "int8_sym" if resolved.quantization == "int8" else "fp32"
-    versions = "-".join(versions_of(engine).values())
+    versions = "-".join(environments.versions_of(engine).values())
 
     def build(folder: Path) -> None:
         source = local_folder(resolved.files)
-        command = [str(part) for part in (python_of(engine), program(f"{engine}_worker"), source, folder, weights)]
+        command = [
+            str(part) for part in (environments.python_of(engine), program(f"{engine}_worker"), source, folder, weights)
+        ]
         ran = subprocess.run(command, capture_output=True, text=True)
         if ran.returncode:
-            said = ran.stderr.strip().splitlines()
+            lines = ran.stderr.strip().splitlines()
             raise UserError(
                 f"model: {resolved.settings.model} cannot be converted for engine {engine}: "
-                f"{said[-1] if said else f'exit code {ran.returncode}'} Set engine: transformers."
+                f"{lines[-1] if lines else f'exit code {ran.returncode}'} Set engine: transformers."
             )
 
     digest = resolved.files.revision.removeprefix("sha256:")[:12]

@@ -1,4 +1,4 @@
-"""What all engines with a model share: text to tokens, tokens to text, longest first."""
+"""What all engines with a model share: texts to tokens, longest first, and tokens to texts."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
@@ -7,14 +7,15 @@ import torch
 from transformers import AutoTokenizer
 
 from sum_assets.errors import UserError
+from sum_assets.summarizer.engine_registry import import_attribute
 from sum_assets.summarizer.models import stop_tokens
 from sum_assets.summarizer.phases import Phases
 from sum_assets.summarizer.prompts import Encoded, PromptEncoder
-from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.resolved import ModelSettings
 from sum_assets.summarizer.types import Abstract, EngineState, Generator, Output, Rejection, Summary
 
 
-def load_tokenizer(resolved: ResolvedModel) -> Any:
+def load_tokenizer(resolved: ModelSettings) -> Any:
     """Return the model's tokenizer. Raises UserError where it cannot be loaded."""
     files = resolved.files
     try:
@@ -23,21 +24,13 @@ def load_tokenizer(resolved: ResolvedModel) -> Any:
         raise UserError(f"model: {resolved.settings.model} cannot be loaded: {error}") from error
 
 
-def load_generator(resolved: ResolvedModel, tokenizer: Any, *, naive: bool = False) -> Generator:
-    """Load the model into this process or, for an engine in an environment of its own, into a worker's."""
+def load_generator(resolved: ModelSettings, tokenizer: Any, *, naive: bool = False) -> Generator:
+    """Load the model, into a worker process where the engine has its own environment."""
     if resolved.threads_per_worker:
         torch.set_num_threads(resolved.threads_per_worker)
-    if resolved.engine == "transformers":
-        from sum_assets.summarizer.engines.transformers_engine import TransformersGenerator
-
-        return TransformersGenerator(resolved, tokenizer, naive=naive)
-    if resolved.engine == "ctranslate2":
-        from sum_assets.summarizer.engines.ctranslate2_engine import CTranslate2Generator
-
-        return CTranslate2Generator(resolved, tokenizer)
-    from sum_assets.summarizer.engines.subprocess_engine import WorkerGenerator
-
-    return WorkerGenerator(resolved, tokenizer)
+    options = {"naive": True} if naive and resolved.spec.naive else {}
+    generator: Generator = import_attribute(resolved.spec.opens)(resolved, tokenizer, **options)
+    return generator
 
 
 class TokenEngine:
@@ -46,7 +39,7 @@ class TokenEngine:
     Raises UserError where the model's tokenizer cannot be loaded.
     """
 
-    def __init__(self, resolved: ResolvedModel, load: Callable[[Any], Generator]) -> None:
+    def __init__(self, resolved: ModelSettings, load: Callable[[Any], Generator]) -> None:
         self._tokenizer = load_tokenizer(resolved)
         chat = not resolved.encoder_decoder and bool(self._tokenizer.chat_template)
         self._encoder = PromptEncoder(
@@ -56,7 +49,7 @@ class TokenEngine:
         self._stops = stop_tokens(resolved.files, self._tokenizer)
 
     def summarize(self, abstracts: Iterable[Abstract], phases: Phases) -> Iterator[list[Summary | Rejection]]:
-        """Generate longest first, so that the largest need of memory comes at once, not at the end."""
+        """Generate longest first, so that a lack of memory shows at once, not at the end."""
         with phases("tokenize"):
             inputs = self._encoder.encode([(a.abstract_id, a.text) for a in abstracts])
             inputs.sort(key=lambda e: (-len(e.ids), e.abstract_id))

@@ -10,10 +10,16 @@ from transformers.utils import logging as transformers_logging
 
 from sum_assets.errors import UserError
 from sum_assets.summarizer.engines.batching import BatchGenerator
-from sum_assets.summarizer.engines.decoding import Decoder, can_decode, can_record, padded, record_cuda_graph
+from sum_assets.summarizer.engines.decoding import (
+    Decoder,
+    can_capture,
+    can_decode,
+    capture_cuda_graph,
+    padded,
+)
 from sum_assets.summarizer.models import stop_tokens
-from sum_assets.summarizer.resolve import ResolvedModel
-from sum_assets.summarizer.settings import Quantization
+from sum_assets.summarizer.resolved import ModelSettings
+from sum_assets.summarizer.types import Quantization
 
 
 def _quantization(quantization: Quantization, dtype: torch.dtype) -> BitsAndBytesConfig | TorchAoConfig:
@@ -34,7 +40,7 @@ class TransformersGenerator(BatchGenerator):
     where the model's files cannot be loaded.
     """
 
-    def __init__(self, resolved: ResolvedModel, tokenizer: Any, *, naive: bool = False) -> None:
+    def __init__(self, resolved: ModelSettings, tokenizer: Any, *, naive: bool = False) -> None:
         super().__init__(resolved)
         self._narrowest = resolved.settings.max_input_tokens if naive else 0
         transformers_logging.disable_progress_bar()
@@ -45,9 +51,9 @@ class TransformersGenerator(BatchGenerator):
         self._model.eval()
         self._set_generation(tokenizer)
         fast = not naive and resolved.attention == "sdpa" and can_decode(self._model)
-        if resolved.cuda_graphs and not (fast and can_record(self._model)):
+        if resolved.cuda_graphs and not (fast and can_capture(self._model)):
             raise UserError(f"cuda_graphs: {resolved.settings.model} is not decoded by our own loop. Leave it out.")
-        self._decoder = Decoder(self._model, record_cuda_graph if resolved.cuda_graphs else None) if fast else None
+        self._decoder = Decoder(self._model, capture_cuda_graph if resolved.cuda_graphs else None) if fast else None
 
     def _load(self) -> Any:
         resolved = self._resolved
@@ -66,30 +72,30 @@ class TransformersGenerator(BatchGenerator):
     def _set_generation(self, tokenizer: Any) -> None:
         """Put our limits into the model's own generation settings."""
         settings = self._resolved.settings
-        own = self._model.generation_config
-        own.do_sample = False
-        own.temperature = own.top_p = own.top_k = None
-        own.num_beams = settings.num_beams
-        own.max_new_tokens = settings.max_output_tokens
-        own.max_length = None
+        config = self._model.generation_config
+        config.do_sample = False
+        config.temperature = config.top_p = config.top_k = None
+        config.num_beams = settings.num_beams
+        config.max_new_tokens = settings.max_output_tokens
+        config.max_length = None
         stops = stop_tokens(self._resolved.files, tokenizer)
-        own.eos_token_id = stops
-        if own.pad_token_id is None:
-            own.pad_token_id = stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        config.eos_token_id = stops
+        if config.pad_token_id is None:
+            config.pad_token_id = stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
     def _generate(self, batch: Sequence[list[int]]) -> list[list[int]]:
         return self._decoder(batch) if self._decoder else self._generate_plainly(batch)
 
     def _generate_plainly(self, batch: Sequence[list[int]]) -> list[list[int]]:
-        own = self._model.generation_config
+        config = self._model.generation_config
         left = not self._resolved.encoder_decoder
-        ids, mask = padded(batch, own.pad_token_id, left=left, width=self._narrowest)
+        ids, mask = padded(batch, config.pad_token_id, left=left, width=self._narrowest)
         device = self._resolved.device.torch_name
         with torch.inference_mode():
             generated = self._model.generate(input_ids=ids.to(device), attention_mask=mask.to(device))
-        # A decoder of its own starts with a start token; a causal model repeats its input.
+        # The output of a decoder begins with its start token; a causal model repeats its input.
         rows = generated[:, ids.shape[1] if left else 1 :].tolist()
-        lengths = [next((i + 1 for i, t in enumerate(row) if t in own.eos_token_id), None) for row in rows]
+        lengths = [next((i + 1 for i, t in enumerate(row) if t in config.eos_token_id), None) for row in rows]
         return [row[:length] for row, length in zip(rows, lengths, strict=True)]
 
     def _peak_bytes(self) -> int | None:

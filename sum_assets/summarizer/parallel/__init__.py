@@ -1,1 +1,1 @@
-"""Several workers of one model: processes on this host, or actors that Ray places."""
+"""Several workers of one model: processes on this host, or actors on a Ray cluster."""

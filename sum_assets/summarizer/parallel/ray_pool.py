@@ -1,4 +1,4 @@
-"""A pool of workers that Ray places."""
+"""Opens a pool of workers on a Ray cluster."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,14 +7,14 @@ from typing import Any
 import ray
 
 from sum_assets.summarizer.parallel.pool import Pool, Worker
-from sum_assets.summarizer.parallel.ray_worker import Parcel, RayWorker
-from sum_assets.summarizer.parallel.scheduler import Record
+from sum_assets.summarizer.parallel.ray_worker import ModelBundle, RayWorker
+from sum_assets.summarizer.parallel.scheduler import WorkerStats
 from sum_assets.summarizer.ray_devices import connect
-from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.resolved import ModelSettings
 
 
-def open_ray_pool(resolved: ResolvedModel) -> Pool:
-    """Have Ray place the workers: as many as there are devices, times `workers_per_device`."""
+def open_ray_pool(resolved: ModelSettings) -> Pool:
+    """Have Ray place `workers_per_device` workers for each device of the cluster."""
     assert resolved.ray_address
     connect(resolved.ray_address)
     per_device, on_cpu = resolved.workers_per_device, resolved.device.kind == "cpu"
@@ -26,11 +26,11 @@ def open_ray_pool(resolved: ResolvedModel) -> Pool:
         "max_restarts": 0,
         "scheduling_strategy": "SPREAD",
     }
-    parcel = Parcel.pack(resolved)
-    one = replace(resolved, threads_per_worker=threads)
+    bundle = ModelBundle.pack(resolved)
+    worker_settings = replace(resolved, threads_per_worker=threads)
 
     def start() -> Callable[[], Worker]:
-        return lambda: RayWorker(one, parcel, options)
+        return lambda: RayWorker(worker_settings, bundle, options)
 
-    numbers = range(1, len(resolved.places) + 1)
-    return Pool(resolved, {Record(f"worker {n} on Ray", f"{n}"): start() for n in numbers})
+    numbers = range(1, len(resolved.worker_devices) + 1)
+    return Pool(resolved, {WorkerStats(f"worker {n} on Ray", f"{n}"): start() for n in numbers})

@@ -1,4 +1,16 @@
-"""Batches for several workers: who works on which, and what becomes of those that fail or do not end."""
+"""Hands batches to several workers, and decides what happens when a worker fails, hangs or falls behind.
+
+A straggler is a worker that has reported no progress on its batch for `STRAGGLER_TIMEOUT` seconds, or for
+`STRAGGLER_FACTOR` times the longest wait so far, if that is more. An idle worker then takes the batch too, and the
+first of the two to finish a row wins.
+
+A batch on which a worker fails goes to another worker. If that one succeeds, the failure counts against the first
+worker, and so does a batch that a straggler lost to another. After `MAX_CONSECUTIVE_FAILURES` in a row a worker is
+quarantined: it gets no more batches. A worker that cannot be started is quarantined at once.
+
+A batch is blamed, and not handed out again, if two workers fail on it and one of them had finished another batch since
+its previous failure, or if every worker fails on it.
+"""
 
 import logging
 import threading
@@ -8,14 +20,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
-from sum_assets.summarizer.types import Output
+from sum_assets.summarizer.types import Output, WorkerState
 
 _log = logging.getLogger(__name__)
-#: After so many failures on what others then finish, with nothing finished in between, a worker is set aside.
-STRIKES = 3
-#: Seconds without a sign, and times the longest wait for one so far, after which an idle worker takes a batch too.
-PATIENCE = 60.0
-PATIENCE_FACTOR = 3.0
+#: Failures in a row, on batches that other workers then finish, after which a worker is quarantined.
+MAX_CONSECUTIVE_FAILURES = 3
+#: Seconds without progress after which a worker is a straggler.
+STRAGGLER_TIMEOUT = 60.0
+#: The same as a multiple of the longest wait for progress so far; the larger of the two applies.
+STRAGGLER_FACTOR = 3.0
 
 
 def cut(
@@ -23,8 +36,9 @@ def cut(
 ) -> list[range]:
     """Cut prompts, longest first, into batches of `rows`, or of `tokens` with `output` of them for each summary.
 
-    No batch is more than a worker's share of all there is. An engine that takes up the next prompt when one ends
-    (`continuous`) gets more at once, half of its share of what is left, since it runs dry at the end of each.
+    No batch is more than a worker's share of all tokens. An engine with continuous batching (`continuous`) starts the
+    next prompt when one ends, and idles only at the end of a batch. So its batches are larger: half of a worker's
+    share of the tokens that are left.
     """
     costs = [length + output for length in lengths]
     total = left = sum(costs)
@@ -44,52 +58,56 @@ def cut(
 
 
 @dataclass(eq=False)
-class Record:
-    """What is known of a worker. It is `proven` by what it finished since it last failed."""
+class WorkerStats:
+    """The scheduler's record of one worker. It is `proven` once it finishes a batch, until it next fails."""
 
     name: str
     device: str
     rows: int = 0
     busy_seconds: float = 0.0
     restarts: int = 0
-    strikes: int = 0
+    consecutive_failures: int = 0
     proven: bool = False
-    set_aside: str | None = None
+    quarantined: str | None = None
 
-    def put_aside(self, reason: str) -> None:
-        """Give it nothing any more, and say so."""
-        self.set_aside = reason
-        _log.warning("%s was set aside: %s", self.name, reason)
+    def quarantine(self, reason: str) -> None:
+        """Give the worker no more batches, and log the reason."""
+        self.quarantined = reason
+        _log.warning("%s was quarantined: %s", self.name, reason)
+
+    def snapshot(self, total_seconds: float) -> WorkerState:
+        """Return the record as it is now, with the seconds in which there was work for the pool."""
+        return WorkerState(
+            self.name, self.rows, self.busy_seconds, total_seconds, self.restarts, quarantined=self.quarantined
+        )
 
 
 @dataclass(eq=False)
 class Batch:
-    """Rows that are not finished yet, who is at them, and who failed on them (proven before, or not)."""
+    """A batch: its unfinished rows, the workers busy with it, and who failed on it, with whether it was proven then."""
 
     rows: list[int]
-    holders: set[Record] = field(default_factory=set)
-    failed: dict[Record, bool] = field(default_factory=dict)
+    holders: set[WorkerStats] = field(default_factory=set)
+    failed: dict[WorkerStats, bool] = field(default_factory=dict)
     settled: bool = False
-    heard: float = 0.0
+    last_progress_at: float = 0.0
 
 
-class ShareOut:
-    """One pass of several workers over their batches; its methods may be called from any thread.
+class BatchScheduler:
+    """Schedules the batches of one pass over several workers; its methods may be called from any thread.
 
-    What a worker fails on goes to another. Where two fail, one of them proven, or all, the batch is to blame: it is
-    not handed out again. Where another succeeds, the worker is: with three such failures in a row it is set aside.
-    A batch without a sign of life goes to an idle worker as well; the first to finish a row counts.
+    The rules are at the top of this module.
     """
 
-    def __init__(self, batches: Sequence[Sequence[int]], workers: Sequence[Record]) -> None:
+    def __init__(self, batches: Sequence[Sequence[int]], workers: Sequence[WorkerStats]) -> None:
         self._changed = threading.Condition()
         self._workers = workers
         self._waiting = deque(Batch(list(rows)) for rows in batches)
         self._running: list[Batch] = []
-        self._left = {row for rows in batches for row in rows}
+        self._unfinished_rows = {row for rows in batches for row in rows}
         self._unsettled = len(self._waiting)
         self._present = len(workers)
-        self._busy: set[Record] = set()
+        self._busy: set[WorkerStats] = set()
         self._longest_wait = 0.0
         #: Lists of (row, output), and None at the end.
         self.finished: SimpleQueue[list[tuple[int, Output]] | None] = SimpleQueue()
@@ -97,79 +115,88 @@ class ShareOut:
 
     @property
     def unfinished(self) -> bool:
-        """Whether there are batches that nobody is left to take."""
+        """Whether batches remain, and no worker is left to take them."""
         return self._unsettled > 0
 
-    def take(self, worker: Record) -> Batch | None:
-        """Wait for a batch that the worker may have; None when there will be no more."""
+    def acquire(self, worker: WorkerStats) -> Batch | None:
+        """Wait for a batch that the worker may take. Return None when there will be no more."""
         with self._changed:
-            while self._unsettled and worker.set_aside is None:
-                batch = next((b for b in self._waiting if self._suits(worker, b)), None)
+            while self._unsettled and worker.quarantined is None:
+                batch = next((b for b in self._waiting if self._is_eligible(worker, b)), None)
                 if batch:
                     self._waiting.remove(batch)
                     self._running.append(batch)
                 else:
-                    batch = self._silent(worker)
+                    batch = self._straggling(worker)
                 if batch:
-                    batch.heard = time.monotonic()  # the silence of who hangs is no measure for others
+                    batch.last_progress_at = time.monotonic()  # a straggler's wait is no measure for others
                     batch.holders.add(worker)
                     self._busy.add(worker)
                     return batch
                 self._changed.wait(0.2)
             return None
 
-    def _suits(self, worker: Record, batch: Batch) -> bool:
-        """Whether a worker may have a batch: under suspicion, only what others failed on, or it would spoil all."""
+    def _is_eligible(self, worker: WorkerStats, batch: Batch) -> bool:
+        """Return whether a worker may take a batch.
+
+        A worker whose failed batch is still open may only take batches that others failed on, so that it cannot
+        fail on all the rest.
+        """
         if worker in batch.failed:
             return not self._untried(batch)
         suspected = any(worker in b.failed and self._untried(b) for b in (*self._waiting, *self._running))
         return bool(batch.failed) or not suspected
 
-    def _untried(self, batch: Batch) -> list[Record]:
-        return [w for w in self._workers if w.set_aside is None and w not in batch.failed]
+    def _untried(self, batch: Batch) -> list[WorkerStats]:
+        """Return the workers that may still succeed on a batch."""
+        return [w for w in self._workers if w.quarantined is None and w not in batch.failed]
 
-    def _silent(self, worker: Record) -> Batch | None:
-        patience = max(PATIENCE, PATIENCE_FACTOR * self._longest_wait)
+    def _straggling(self, worker: WorkerStats) -> Batch | None:
+        """Return a batch whose only worker is a straggler, for an idle worker to take too."""
+        timeout = max(STRAGGLER_TIMEOUT, STRAGGLER_FACTOR * self._longest_wait)
         return next(
             (
                 b
                 for b in self._running
-                if len(b.holders) == 1 and worker not in b.failed and time.monotonic() - b.heard > patience
+                if len(b.holders) == 1 and worker not in b.failed and time.monotonic() - b.last_progress_at > timeout
             ),
             None,
         )
 
-    def deliver(self, worker: Record, batch: Batch, outputs: Sequence[tuple[int, Output]]) -> None:
-        """Take over what a worker has finished of a batch, by row; what another finished before is dropped."""
+    def deliver(self, worker: WorkerStats, batch: Batch, outputs: Sequence[tuple[int, Output]]) -> None:
+        """Accept finished rows: the heartbeat of a batch. Rows that another worker finished first are dropped."""
         with self._changed:
             now = time.monotonic()
-            self._longest_wait, batch.heard = max(self._longest_wait, now - batch.heard), now
-            new = [(row, output) for row, output in outputs if row in self._left]
-            self._left.difference_update(row for row, _ in new)
-            batch.rows = [row for row in batch.rows if row in self._left]
+            self._longest_wait = max(self._longest_wait, now - batch.last_progress_at)
+            batch.last_progress_at = now
+            new = [(row, output) for row, output in outputs if row in self._unfinished_rows]
+            self._unfinished_rows.difference_update(row for row, _ in new)
+            batch.rows = [row for row in batch.rows if row in self._unfinished_rows]
             worker.rows += len(new)
             if new:
                 self.finished.put(new)
 
-    def end(self, worker: Record, batch: Batch) -> set[Record]:
-        """Note that a worker is through with a batch, and count against those it got the better of.
+    def complete(self, worker: WorkerStats, batch: Batch) -> set[WorkerStats]:
+        """Record that a worker completed a batch. This counts as a failure of every other worker that had it.
 
-        Returns those who are still at it, in vain.
+        Returns the workers that are still busy with it, which may be ended.
         """
         with self._changed:
             self._busy.discard(worker)
-            worker.proven, worker.strikes = True, 0
+            worker.proven, worker.consecutive_failures = True, 0
             if batch.settled:
                 return set()
             for other in {*batch.failed, *batch.holders} - {worker}:
-                other.strikes += 1
-                if other.strikes >= STRIKES and other.set_aside is None:
-                    other.put_aside(f"it failed {STRIKES} times in a row on what others then finished")
+                other.consecutive_failures += 1
+                if other.consecutive_failures >= MAX_CONSECUTIVE_FAILURES and other.quarantined is None:
+                    other.quarantine(
+                        f"it failed {MAX_CONSECUTIVE_FAILURES} times in a row on batches that others then finished"
+                    )
             self._settle(batch)
             return batch.holders - {worker}
 
-    def fail(self, worker: Record, batch: Batch, error: Exception) -> None:
-        """Note that a worker failed on a batch."""
+    def fail(self, worker: WorkerStats, batch: Batch, error: Exception) -> None:
+        """Record that a worker failed on a batch. Blame the batch, or hand it to another worker."""
         with self._changed:
             self._busy.discard(worker)
             batch.holders.discard(worker)
@@ -186,11 +213,11 @@ class ShareOut:
             else:
                 self._hand_back(batch)
 
-    def give_up(self, worker: Record, batch: Batch, reason: str) -> None:
-        """Set a worker aside that cannot be started, and hand back what it had."""
+    def give_up(self, worker: WorkerStats, batch: Batch, reason: str) -> None:
+        """Quarantine a worker that cannot be started, and hand its batch back."""
         with self._changed:
             self._busy.discard(worker)
-            worker.put_aside(reason)
+            worker.quarantine(reason)
             batch.holders.discard(worker)
             if not batch.settled and not batch.holders:
                 self._hand_back(batch)
@@ -209,14 +236,14 @@ class ShareOut:
             self.finished.put(None)
 
     def leave(self) -> None:
-        """Note that a worker takes no more; with the last of them, the pass is over."""
+        """Record that a worker takes no more batches. When the last one leaves, the pass is over."""
         with self._changed:
             self._present -= 1
             if not self._present and self._unsettled:
                 self.finished.put(None)
 
-    def close(self) -> set[Record]:
-        """Hand out nothing any more; return the workers that are still at something."""
+    def close(self) -> set[WorkerStats]:
+        """Hand out no more batches. Return the workers that are still busy."""
         with self._changed:
             for batch in [*self._waiting, *self._running]:
                 batch.settled = True

@@ -135,7 +135,7 @@ def test_a_run_waits_for_its_device_and_says_what_each_worker_did(
     assert [worker.data["worker"] for worker in found["workers"].records] == ["worker 1 on cpu", "worker 2 on cpu"]
     assert sum(worker.data["rows"] for worker in found["workers"].records) == 10
     assert 0 < found["workers_busy"] <= 1
-    assert found["workers_set_aside"] == 0
+    assert found["workers_quarantined"] == 0
     assert "worker 1 on cpu" in found["report"]
 
 
@@ -369,7 +369,7 @@ def test_a_device_that_is_lost_three_times_is_set_aside_until_it_is_trusted(
     corpus.execute("UPDATE sum_assets.device_loss SET lost_at = lost_at - interval '1 hour' WHERE said = 'gone'")
     require_trusted(corpus, "cpu")
     corpus.execute("UPDATE sum_assets.device_loss SET lost_at = clock_timestamp()")
-    with pytest.raises(UserError, match="`sum-assets trust`"):
+    with pytest.raises(UserError, match="`sum-assets devices reset`"):
         require_trusted(corpus, "cpu")
     assert trust(corpus) == ["cpu"]
     assert materialize(instance, FIRST.key, None, config).success

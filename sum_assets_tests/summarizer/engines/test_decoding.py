@@ -11,9 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from sum_assets.summarizer.engines.decoding import FAMILIES, Decoder, can_decode, can_record, padded
+from sum_assets.summarizer.engines.decoding import Decoder, can_capture, can_decode, padded
+from sum_assets.summarizer.engines.decoding.families import FAMILIES
 
-VOCABULARY, ROOM = 97, 16
+VOCABULARY, MAX_NEW_TOKENS = 97, 16
 CAUSAL: dict[str, Any] = {
     "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 6, "head_dim": 8,
     "num_key_value_heads": 2, "max_position_embeddings": 512, "initializer_range": 0.6,
@@ -40,8 +41,9 @@ def model_of(family: str) -> Any:
     config: Any = AutoConfig.for_model(family, **SIZES.get(family, CAUSAL), **ids)
     auto: Any = AutoModelForSeq2SeqLM if family in SIZES else AutoModelForCausalLM
     model = auto.from_config(config, attn_implementation="sdpa").eval()
-    own = model.generation_config
-    own.num_beams, own.max_new_tokens, own.eos_token_id, own.pad_token_id = 1, ROOM, [1, *range(30, 40)], 0
+    generation = model.generation_config
+    generation.num_beams, generation.max_new_tokens = 1, MAX_NEW_TOKENS
+    generation.eos_token_id, generation.pad_token_id = [1, *range(30, 40)], 0
     return model
 
 
@@ -65,7 +67,8 @@ prompts_with_a_shared_head = st.tuples(
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_family_writes_what_transformers_writes(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sum_assets.summarizer.engines.decoding._BLOCK_ROWS", {"cpu": 3})  # so that a batch has several
+    # So that a batch has several blocks.
+    monkeypatch.setattr("sum_assets.summarizer.engines.decoding.causal.BLOCK_ROWS", {"cpu": 3})
     model = model_of(family)
     assert can_decode(model)
     plain, ours = model_of(family), Decoder(model)
@@ -108,18 +111,18 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
-def test_recorded_steps_write_what_transformers_writes(family: str) -> None:
+def test_captured_steps_write_what_transformers_writes(family: str) -> None:
     model = model_of(family)
-    assert can_record(model)
+    assert can_capture(model)
     tapes: list[Tape] = []
 
-    def record(step: Callable[[], None]) -> Callable[[], None]:
+    def capture(step: Callable[[], None]) -> Callable[[], None]:
         tapes.append(Tape())
         with tapes[-1]:
             step()
         return tapes[-1].repeat
 
-    plain, ours = model_of(family), Decoder(model, record)
+    plain, ours = model_of(family), Decoder(model, capture)
 
     @settings(max_examples=20, deadline=None)
     @given(prompts_with_a_shared_head)
@@ -142,11 +145,11 @@ def test_the_rules_of_a_model_hold(family: str) -> None:
     assert generated(bound, prompts) == Decoder(bound)(prompts)
 
 
-def test_pieces_of_many_rows_are_read_as_single_rows_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_of_many_rows_are_read_as_single_rows_are(monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = sorted(([5, 6, 7, *range(8, 8 + n)] for n in range(2, 80, 7)), key=len, reverse=True)
     for family in ("llama", "t5"):
         one_by_one = Decoder(model_of(family))(prompts)
-        monkeypatch.setattr("sum_assets.summarizer.engines.decoding._PIECE", {"cpu": 200})
+        monkeypatch.setattr("sum_assets.summarizer.engines.decoding.decoder.PREFILL_CHUNK", {"cpu": 200})
         assert Decoder(model_of(family))(prompts) == one_by_one
         monkeypatch.undo()
 
@@ -160,4 +163,4 @@ def test_a_model_that_sees_less_than_its_input_or_is_unknown_is_left_to_transfor
     assert [can_decode(narrow), can_decode(beams), can_decode(model_of("gpt2"))] == [False, False, False]
     dynamic = model_of("llama")
     dynamic.config.rope_parameters["rope_type"] = "dynamic"
-    assert [can_decode(dynamic), can_record(dynamic), can_record(beams)] == [True, False, False]
+    assert [can_decode(dynamic), can_capture(dynamic), can_capture(beams)] == [True, False, False]

@@ -16,8 +16,9 @@ from sum_assets.summarizer import (
     open_summarizer,
     resolve_settings,
 )
+from sum_assets.summarizer.engine_registry import installable_engines
 from sum_assets.summarizer.engines.workers import vllm_worker
-from sum_assets.summarizer.environments import LIBRARIES, install, python_of
+from sum_assets.summarizer.environments import install, python_of
 from sum_assets.summarizer.isolate import summarize_each
 from sum_assets_tests.summarizer.engines.test_transformers_engine import SENTENCES, copier_settings
 from sum_assets_tests.tiny_models import sentence
@@ -83,7 +84,7 @@ def test_a_row_that_kills_or_hangs_the_worker_is_rejected_alone(
 
 
 def test_a_missing_or_old_environment_and_an_unknown_engine_are_named() -> None:
-    for engine in LIBRARIES:
+    for engine in installable_engines():
         with pytest.raises(UnsupportedError, match=f"engine {engine} is not installed. `sum-assets engine install"):
             python_of(engine)
     old = engines_dir() / "vllm"

@@ -24,7 +24,7 @@ from sum_assets.summarizer import (
     resolve_settings,
 )
 from sum_assets.summarizer.engines.transformers_engine import TransformersGenerator
-from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.resolved import ModelSettings
 from sum_assets_tests.tiny_models import COPIED, sentence
 
 SENTENCES = {i: sentence(10**6 + i, 6 + i) for i in range(8)}
@@ -49,7 +49,7 @@ def copier_settings(folder: Path, **changes: object) -> SummarizerSettings:
 
 def test_what_transformers_decodes_is_not_recorded(t5: Path) -> None:
     resolved = resolve_settings(GpuSettings(device="cpu"), copier_settings(t5, num_beams=2))
-    assert isinstance(resolved, ResolvedModel)
+    assert isinstance(resolved, ModelSettings)
     with pytest.raises(UserError, match=r"cuda_graphs: .*t5.* is not decoded by our own loop\. Leave it out"):
         open_summarizer(replace(resolved, cuda_graphs=True))
 

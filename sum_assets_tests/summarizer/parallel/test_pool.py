@@ -24,8 +24,8 @@ from sum_assets.summarizer import (
 from sum_assets.summarizer.isolate import summarize_each
 from sum_assets.summarizer.parallel import scheduler
 from sum_assets.summarizer.parallel.pool import Pool
-from sum_assets.summarizer.parallel.scheduler import Record, ShareOut, cut
-from sum_assets.summarizer.resolve import ResolvedModel
+from sum_assets.summarizer.parallel.scheduler import BatchScheduler, WorkerStats, cut
+from sum_assets.summarizer.resolved import ModelSettings
 from sum_assets.summarizer.types import Output
 from sum_assets_tests.summarizer.engines.test_transformers_engine import copier_settings
 from sum_assets_tests.tiny_models import sentence
@@ -34,11 +34,11 @@ TEXTS = {i: sentence(10**6 + i, 6 + i % 20) for i in range(48)}
 Results = Iterator[list[Summary | Rejection]]
 
 
-def resolved(folder: Path, **gpu: object) -> ResolvedModel:
+def resolved(folder: Path, **gpu: object) -> ModelSettings:
     values = {"device": "cpu", "precision": "float32", "batch_size": 4, "workers_per_device": 2, **gpu}
-    found = resolve_settings(GpuSettings.model_validate(values), copier_settings(folder))
-    assert isinstance(found, ResolvedModel)
-    return found
+    settings = resolve_settings(GpuSettings.model_validate(values), copier_settings(folder))
+    assert isinstance(settings, ModelSettings)
+    return settings
 
 
 def summarize(engine: Summarizer, texts: dict[int, str]) -> Results:
@@ -72,10 +72,10 @@ def test_two_processes_write_what_one_writes_and_one_that_is_killed_costs_nothin
     states = engine.state().workers
     assert [w.name for w in states] == ["worker 1 on cpu", "worker 2 on cpu"]
     assert sum(w.rows for w in states) == 2 * len(TEXTS)
-    assert all(w.rows and 0 < w.busy <= 1 and w.set_aside is None for w in states)
+    assert all(w.rows and 0 < w.busy <= 1 and w.quarantined is None for w in states)
     assert sum(w.restarts for w in states) <= 1
     # One that has stopped answering is replaced, and another does what it was at.
-    monkeypatch.setattr(scheduler, "PATIENCE", 0.5)
+    monkeypatch.setattr(scheduler, "STRAGGLER_TIMEOUT", 0.5)
     lists = summarize(engine, TEXTS)
     some = next(lists)
     second.suspend()
@@ -138,37 +138,37 @@ class Once(Scripted):
 
 
 def scripted(t5: Path, *workers: Scripted) -> tuple[Pool, list[list[int]]]:
-    records = [Record(f"worker {n}", "abacus") for n in range(len(workers))]
-    pool = Pool(resolved(t5), {r: lambda w=w: w for r, w in zip(records, workers, strict=True)})  # type: ignore[misc]
+    stats = [WorkerStats(f"worker {n}", "abacus") for n in range(len(workers))]
+    pool = Pool(resolved(t5), {s: lambda w=w: w for s, w in zip(stats, workers, strict=True)})  # type: ignore[misc]
     return pool, [[row] * (40 - row) for row in range(40)]
 
 
 def test_a_batch_that_two_workers_fail_on_ends_last_and_blames_neither(t5: Path) -> None:
     pool, prompts = scripted(t5, *(Scripted(bad=[[9] * 31]) for _ in range(3)))
-    for _ in range(2 * scheduler.STRIKES):
+    for _ in range(2 * scheduler.MAX_CONSECUTIVE_FAILURES):
         outputs = pool.generate(prompts)
         done = [index for finished in islice(outputs, 37) for index, _ in finished]
         assert set(range(40)) - set(done) == {9, 10, 11}, "the rest of the bad row's batch"
         assert len(done) == 37
         with pytest.raises(WorkerError, match="device-side assert"):
             next(outputs)
-    assert [w.set_aside for w in pool.state().workers] == [None] * 3
+    assert [w.quarantined for w in pool.state().workers] == [None] * 3
     assert (pool.state().device_name, pool.state().peak_device_bytes) == ("abacus", 24)
 
 
-def test_a_worker_that_goes_on_failing_is_set_aside(t5: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_worker_that_keeps_failing_is_quarantined(t5: Path, caplog: pytest.LogCaptureFixture) -> None:
     broken, good = Scripted(broken=True), Scripted()
     pool, prompts = scripted(t5, broken, good)
     for _ in range(4):
         outputs = dict(pair for finished in pool.generate(prompts) for pair in finished)
         assert outputs == dict(enumerate(prompts))
-    assert broken.calls == scheduler.STRIKES
-    assert "worker 0 was set aside: it failed 3 times in a row on what others then finished" in caplog.text
-    assert [w.set_aside is None for w in pool.state().workers] == [False, True]
+    assert broken.calls == scheduler.MAX_CONSECUTIVE_FAILURES
+    assert "worker 0 was quarantined: it failed 3 times in a row on batches that others then finished" in caplog.text
+    assert [w.quarantined is None for w in pool.state().workers] == [False, True]
 
 
 def test_one_that_hangs_does_not_keep_what_another_failed_on(t5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler, "PATIENCE", 0.5)
+    monkeypatch.setattr(scheduler, "STRAGGLER_TIMEOUT", 0.5)
     pool, prompts = scripted(t5, hanging := Hanging(), Once(hanging))
     began = time.monotonic()
     assert dict(pair for finished in pool.generate(prompts) for pair in finished) == dict(enumerate(prompts))
@@ -176,17 +176,17 @@ def test_one_that_hangs_does_not_keep_what_another_failed_on(t5: Path, monkeypat
 
 
 def test_what_hung_is_no_measure_of_how_long_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler, "PATIENCE", 0.5)
-    hanging, also, good = (Record(f"worker {n}", "abacus") for n in range(3))
-    shared = ShareOut([[0], [1]], [hanging, also, good])
-    batches = [shared.take(hanging), shared.take(also)]
+    monkeypatch.setattr(scheduler, "STRAGGLER_TIMEOUT", 0.5)
+    hanging, also, good = (WorkerStats(f"worker {n}", "abacus") for n in range(3))
+    batch_scheduler = BatchScheduler([[0], [1]], [hanging, also, good])
+    batches = [batch_scheduler.acquire(hanging), batch_scheduler.acquire(also)]
     began = time.monotonic()
     for row in range(2):
-        batch = shared.take(good)
+        batch = batch_scheduler.acquire(good)
         assert batch
         assert batch is batches[row]
-        shared.deliver(good, batch, [(row, [7])])
-        shared.end(good, batch)
+        batch_scheduler.deliver(good, batch, [(row, [7])])
+        batch_scheduler.complete(good, batch)
     assert time.monotonic() - began < 1.2
 
 
@@ -195,8 +195,8 @@ def test_without_any_worker_no_row_is_blamed(t5: Path) -> None:
     for _ in range(5):
         with pytest.raises(WorkerError):
             list(pool.generate(prompts))
-    for record in pool._records:
-        record.put_aside("for the test")
+    for stats in pool._stats:
+        stats.quarantine("for the test")
     with pytest.raises(EngineFaultError, match=r"No worker is left. worker 0: for the test; worker 1"):
         list(pool.generate(prompts))
 
@@ -204,8 +204,7 @@ def test_without_any_worker_no_row_is_blamed(t5: Path) -> None:
 def test_a_row_that_ends_every_worker_is_rejected_alone(t5: Path, echo: None) -> None:
     engine = open_summarizer(resolved(t5, engine="openvino", batch_size=2, precision="float32"))
     texts = {i: sentence(i, 10 if i == 5 else 6) for i in range(24)}
-    found = texts_of(summarize(engine, texts))
-    assert found == {
+    assert texts_of(summarize(engine, texts)) == {
         i: "rejected: WorkerError: the worker of engine openvino ended with SIGKILL; its last words are above"
         if i == 5
         else " ".join(text.split()[1:])
@@ -243,7 +242,7 @@ def test_batches_are_even_and_keep_their_limits() -> None:
         ({"device": "auto", "devices": "all"}, "devices all: torch sees no CUDA device"),
     ],
 )
-def test_what_cannot_be_shared_out_is_named(t5: Path, gpu: dict[str, object], message: str) -> None:
+def test_what_cannot_be_batch_scheduler_out_is_named(t5: Path, gpu: dict[str, object], message: str) -> None:
     with pytest.raises(UnsupportedError, match=message):
         resolved(t5, **gpu)
 

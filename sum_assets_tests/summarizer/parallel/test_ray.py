@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster of two nodes, each with a home of its own, as if they were two hosts."""
+"""Workers on a Ray cluster of two nodes, each with its own home, as if they were two hosts."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,12 +35,12 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 def test_two_nodes_write_what_one_process_writes_and_one_that_is_killed_costs_nothing(
     cluster: Cluster, t5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduler, "PATIENCE", 20.0)
+    monkeypatch.setattr(scheduler, "STRAGGLER_TIMEOUT", 20.0)
     one = resolved(t5, workers_per_device=1)
     expected = texts_of(summarize(open_summarizer(one), TEXTS))
     two = resolved(t5, workers_per_device=1, device="auto", ray_address=cluster.address)
     assert two.fingerprint == one.fingerprint
-    assert [device.kind for device in two.places] == ["cpu", "cpu"]
+    assert [device.kind for device in two.worker_devices] == ["cpu", "cpu"]
     assert (two.all_settings()["device"], two.all_settings()["ray_address"]) == ("cpu", cluster.address)
     engine = open_summarizer(two)
     assert texts_of(summarize(engine, TEXTS)) == expected
@@ -52,23 +52,23 @@ def test_two_nodes_write_what_one_process_writes_and_one_that_is_killed_costs_no
     lists = summarize(engine, TEXTS)
     some = next(lists)
     nodes = ray.nodes()
-    monkeypatch.setattr(ray_devices, "PLACE_LIMIT", 1.0)
+    monkeypatch.setattr(ray_devices, "PLACEMENT_TIMEOUT", 1.0)
     cluster.remove_node(second, allow_graceful=False)
     assert texts_of(iter([some, *lists])) == expected
     assert texts_of(summarize(engine, TEXTS)) == expected, "the node that is left goes on alone"
-    gone = [worker for worker in engine.state().workers if worker.set_aside]
-    assert [worker.set_aside for worker in gone] == ["the Ray cluster has no room for 0 GPUS, 1 CPUS"]
-    monkeypatch.setattr(ray_devices, "PLACE_LIMIT", 60.0)
+    lost = [worker for worker in engine.state().workers if worker.quarantined]
+    assert [worker.quarantined for worker in lost] == ["the Ray cluster has no room for 0 GPUS, 1 CPUS"]
+    monkeypatch.setattr(ray_devices, "PLACEMENT_TIMEOUT", 60.0)
     monkeypatch.setattr(ray, "nodes", lambda: nodes)  # as long as Ray has not noticed
-    assert len(resolved(t5, workers_per_device=1, ray_address=cluster.address).places) == 1
+    assert len(resolved(t5, workers_per_device=1, ray_address=cluster.address).worker_devices) == 1
 
 
 def test_where_no_cluster_or_worker_answers_or_there_is_no_gpu_is_named(
     cluster: Cluster, t5: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = {"ray_address": cluster.address, "device": "cuda"}
+    gpu = {"ray_address": cluster.address, "device": "cuda"}
     with pytest.raises(UnsupportedError, match=r"the cluster has no GPU\. Set device: cpu"):
-        resolve_settings(GpuSettings.model_validate(wanted), copier_settings(t5))
+        resolve_settings(GpuSettings.model_validate(gpu), copier_settings(t5))
     monkeypatch.setattr(ray_worker, "ANSWER_LIMIT", 0.01)
     with pytest.raises(WorkerError, match="a worker on the Ray cluster gives no answer"):
         open_summarizer(resolved(t5, workers_per_device=1, ray_address=cluster.address))
@@ -78,8 +78,8 @@ def test_where_no_cluster_or_worker_answers_or_there_is_no_gpu_is_named(
 
 
 def test_ray_keeps_account_of_its_devices_and_chooses_them() -> None:
-    def stop(said: str) -> None:
-        raise AssertionError(said)
+    def stop(message: str) -> None:
+        raise AssertionError(message)
 
     gpu = GpuSettings(ray_address="auto")
     with device_lease(gpu, stop) as first, device_lease(gpu, stop) as second:

@@ -13,13 +13,13 @@ from typing import Any
 Finished = list[tuple[int, list[int]]]
 Generate = Callable[[list[list[int]]], Iterator[Finished]]
 
-os.environ["CI"] = "true"  # or OpenVINO reports each use to Google Analytics, unasked
+os.environ["CI"] = "true"  # otherwise OpenVINO reports each use to Google Analytics
 
 _PRECISIONS = {"float32": ("FP32", "f32"), "bfloat16": ("BF16", "bf16"), "float16": ("FP16", "f16")}
 
 
 def export(model: str, out: str, weights: str) -> None:
-    """Write a model's folder as OpenVINO's, with its weights in fp32 or int8_sym."""
+    """Convert a model's folder to OpenVINO's format, with weights in fp32 or int8_sym."""
     import nncf
     import openvino
     import torch
@@ -39,7 +39,7 @@ def export(model: str, out: str, weights: str) -> None:
         )
         for file in Path(full).iterdir():
             if file.suffix == ".xml":
-                # Symmetric: without zero points, the products with activations in 8 bits are faster.
+                # Symmetric weights have no zero points, which makes products with 8-bit activations faster.
                 mode = nncf.CompressWeightsMode.INT8_SYM
                 compressed = nncf.compress_weights(openvino.Core().read_model(file), mode=mode)
                 openvino.save_model(compressed, Path(out, file.name), compress_to_fp16=False)
@@ -48,7 +48,10 @@ def export(model: str, out: str, weights: str) -> None:
 
 
 def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str, Any]]]:
-    """Return the device's name, a function that generates, and one that has nothing to tell."""
+    """Return the device's name, a function that generates, and one that returns an empty state.
+
+    Raises ValueError if the settings do not suit OpenVINO or this CPU.
+    """
     if settings["threads"] == 1:
         # With one thread on a CPU with AMX it ends with SIGFPE: github.com/openvinotoolkit/openvino/issues/33300.
         os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
@@ -62,7 +65,7 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str
     capability, precision = _PRECISIONS[settings["precision"]]
     if capability not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise ValueError(f"this CPU does not compute in {settings['precision']}; set precision to float32.")
-    # Without a precision of their own, keys and values may be kept in 8 bits.
+    # Otherwise OpenVINO may keep the KV cache in 8 bits.
     properties = {"INFERENCE_PRECISION_HINT": precision, "KV_CACHE_PRECISION": precision}
     if settings["quantization"] == "int8":
         properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = str(_group_size(settings["model"]))
@@ -73,9 +76,9 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str
 
 
 def _group_size(model: str) -> int:
-    """Return how many activations share a scale: the most, up to 256, that divide all inputs of the layers.
+    """Return how many activations share a scale: the largest number up to 256 that divides the width of each layer.
 
-    OpenVINO takes 32, with which SmolLM2 was a sixth slower than with 192.
+    OpenVINO's default is 32, with which SmolLM2 was a sixth slower than with 192.
     """
     config = json.loads(Path(model, "config.json").read_text(encoding="utf-8"))
     names = ("hidden_size", "intermediate_size", "d_model", "d_ff", "encoder_ffn_dim", "decoder_ffn_dim")
@@ -90,11 +93,12 @@ def _load_causal(settings: dict[str, Any], properties: dict[str, Any]) -> Genera
 
     scheduler = genai.SchedulerConfig()
     scheduler.max_num_seqs = settings["batch_size"]
-    scheduler.max_num_batched_tokens = max(2048, settings["batch_size"])  # its own 256 cut a prompt into pieces
-    scheduler.enable_prefix_caching = True  # the instruction, which all prompts begin with, is read once
+    # With the default of 256, prefill splits a prompt.
+    scheduler.max_num_batched_tokens = max(2048, settings["batch_size"])
+    scheduler.enable_prefix_caching = True  # all prompts share the instruction: one prefill serves all
     pipeline = genai.ContinuousBatchingPipeline(settings["model"], scheduler, "CPU", properties)
-    own = Path(settings["model"], "generation_config.json")
-    config = genai.GenerationConfig(own) if own.is_file() else genai.GenerationConfig()
+    file = Path(settings["model"], "generation_config.json")
+    config = genai.GenerationConfig(file) if file.is_file() else genai.GenerationConfig()
     config.do_sample = False
     config.num_beams = config.num_return_sequences = 1
     config.max_new_tokens = settings["max_output_tokens"]
@@ -111,7 +115,7 @@ def _load_causal(settings: dict[str, Any], properties: dict[str, Any]) -> Genera
             pipeline.step()
             states = [(index, handle.get_status()) for index, handle in running.items()]
             if any(state == genai.GenerationStatus.IGNORED for _, state in states):
-                raise MemoryError("keys and values of a prompt do not fit; set a smaller batch_size.")
+                raise MemoryError("the KV cache of a prompt does not fit; set a smaller batch_size.")
             done = [index for index, state in states if state != genai.GenerationStatus.RUNNING]
             if done:
                 yield [(index, list(running.pop(index).read_all()[0].generated_ids)) for index in done]
@@ -124,10 +128,11 @@ def _load_encoder_decoder(settings: dict[str, Any], properties: dict[str, Any]) 
     from optimum.intel import OVModelForSeq2SeqLM
 
     model = OVModelForSeq2SeqLM.from_pretrained(settings["model"], ov_config=properties, local_files_only=True)
-    own, stops, pad = model.generation_config, set(settings["stops"]), settings["pad"]
-    own.do_sample, own.num_beams, own.max_length = False, 1, None
-    own.temperature = own.top_p = own.top_k = None
-    own.max_new_tokens, own.eos_token_id, own.pad_token_id = settings["max_output_tokens"], settings["stops"], pad
+    config, stops, pad = model.generation_config, set(settings["stops"]), settings["pad"]
+    config.do_sample, config.num_beams, config.max_length = False, 1, None
+    config.temperature = config.top_p = config.top_k = None
+    config.max_new_tokens = settings["max_output_tokens"]
+    config.eos_token_id, config.pad_token_id = settings["stops"], pad
 
     def generate(prompts: list[list[int]]) -> Iterator[Finished]:
         for first in range(0, len(prompts), settings["batch_size"]):

@@ -1,4 +1,8 @@
-"""Serves one model with an engine's library: `python serve.py ENGINE`, JSON lines in and out."""
+"""Serves one model with an engine's library: `python serve.py ENGINE`.
+
+The worker reads and writes JSON lines. This module imports only the standard library, since it also runs in the
+environments of other engines.
+"""
 
 import json
 import os
@@ -11,16 +15,17 @@ from importlib import import_module
 
 
 def serve(engine: str) -> int:
-    """Answer one line of settings, then one line of prompts after another, until the input ends.
+    """Read one line of settings, then lines of prompts until the input ends, and answer each. Return the exit code.
 
-    `load(settings)` of the engine's module returns the device's name, a function that yields what it finishes, and
-    one that tells how it is doing: `peak_device_bytes`, and what else it knows. A ValueError's text is meant for the
-    user. What the function raises ends the process, unless the module's `survives(error)` says otherwise.
+    `load(settings)` of the engine's module returns the device's name, a function that yields outputs as they finish,
+    and a function that returns the engine's state, such as `peak_device_bytes`. The message of a ValueError from
+    `load` is shown to the user. An error while generating ends the process, unless the module has a function
+    `survives(error)` that returns True.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # they are for the run, which lets a batch be finished
+    for number in (signal.SIGINT, signal.SIGTERM):  # the run handles them, and finishes the batch in flight
         signal.signal(number, signal.SIG_IGN)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print goes to stderr
+    os.dup2(2, 1)  # what libraries print must not mix with the answers
 
     def answer(**message: object) -> None:
         print(json.dumps(message), file=out, flush=True)
@@ -31,7 +36,7 @@ def serve(engine: str) -> int:
     settings = json.loads(first)
     threading.Thread(target=_end_with, args=[settings["parent"]], daemon=True).start()
     if settings["cores"]:
-        # Libraries bind their threads to the first cores they may use: those of all workers to the same ones.
+        # Otherwise libraries would bind the threads of every worker to the same first cores.
         os.sched_setaffinity(0, settings["cores"])
     try:
         module = import_module(f"{engine}_worker")
@@ -46,11 +51,11 @@ def serve(engine: str) -> int:
             for done in generate(json.loads(line)["prompts"]):
                 answer(done=done)
         except Exception as error:
-            said = f"{type(error).__name__}: {error}"
+            message = f"{type(error).__name__}: {error}"
             if not getattr(module, "survives", lambda _: False)(error):
-                answer(error=said)
+                answer(error=message)
                 return 1
-            answer(failed=said)
+            answer(failed=message)
             continue
         answer(end=state() | {"peak_process_bytes": _peak_process_bytes()})
     return 0
@@ -62,7 +67,7 @@ def _peak_process_bytes() -> int:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent is gone, even in the middle of a batch: it would hold the device."""
+    """End this process when its parent is gone, even in the middle of a batch, so that it does not hold the device."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

@@ -12,24 +12,29 @@ from typing import Any
 Finished = list[tuple[int, list[int]]]
 Generate = Callable[[list[list[int]]], Iterator[Finished]]
 
-#: Tokens whose keys and values lie together. vLLM's own 128 on a CPU is longer than what all prompts begin with.
+#: Tokens in a block of the KV cache. vLLM's default of 128 on a CPU is longer than the prefix that prompts share.
 _BLOCK = 32
 
 
 def _prepare(settings: dict[str, Any]) -> None:
-    """Set what vLLM reads from the environment when it is imported."""
+    """Set the environment variables that vLLM reads when it is imported.
+
+    Raises ValueError if an optional package is installed but does not load.
+    """
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # one process: nothing outlives it, and it sees its memory
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = (
+        "0"  # one process: no child outlives it, and its memory can be measured
+    )
     kind, _, index = settings["device"].partition(":")
     if kind == "cuda":
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[int(index or 0)] if visible else index or "0"
     else:
-        # It keeps a compiled model whole, which it then fails to load, and compiles anew for a minute each time.
+        # vLLM fails to load the compiled model that it stores, and compiles again for a minute each time.
         os.environ.setdefault("VLLM_USE_AOT_COMPILE", "0")
         os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
-        if settings["cores"]:  # it is bound to them already
+        if settings["cores"]:  # this process is bound to its cores already
             os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     for unused in ("torchvision", "torchaudio", "torchcodec"):
         try:
@@ -37,21 +42,26 @@ def _prepare(settings: dict[str, Any]) -> None:
         except ModuleNotFoundError:
             pass
         except Exception as error:
-            raise ValueError(f"{unused} does not load, and nothing needs it; uninstall it with pip.") from error
+            raise ValueError(
+                f"{unused} does not load, and sum_assets does not need it. Uninstall it with pip."
+            ) from error
 
 
 def _compiles() -> bool:
-    """Return whether torch can compile for this CPU: it needs a C++ compiler and Python's headers."""
+    """Return whether torch can compile for this CPU, which takes a C++ compiler and Python's headers."""
     compiler, header = os.environ.get("CXX", "g++"), Path(sysconfig.get_path("include"), "Python.h")
-    needed = {compiler: shutil.which(compiler), str(header): header.is_file()}
-    missing = [what for what, found in needed.items() if not found]
+    available = {compiler: shutil.which(compiler), str(header): header.is_file()}
+    missing = [name for name, present in available.items() if not present]
     if missing:
         print(f"vLLM is slower without compiling the model, which takes {' and '.join(missing)}.", file=sys.stderr)
     return not missing
 
 
 def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str, Any]]]:
-    """Return the device's name, a function that generates, and one that tells the device's peak memory."""
+    """Return the device's name, a function that generates, and one that returns the device's peak memory.
+
+    Raises ValueError if the settings do not suit the installed vLLM.
+    """
     if not Path(settings["model"], "config.json").is_file():
         raise ValueError(f"there is no model in {settings['model']}; name a folder with config.json and weights.")
     _prepare(settings)
@@ -72,7 +82,7 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str
     if kind == "cpu":
         on_cpu = {
             "block_size": _BLOCK,
-            # Or it takes nearly all memory for keys and values, and fails where others use some.
+            # Otherwise vLLM takes nearly all memory for the KV cache, and fails if other programs use some.
             "kv_cache_memory_bytes": 1,
             "num_gpu_blocks_override": 1 + batch * -(-longest // _BLOCK),
             "enforce_eager": not _compiles(),
@@ -84,16 +94,16 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str
             dtype=settings["precision"],
             max_model_len=longest,
             max_num_seqs=batch,
-            enable_prefix_caching=True,  # the instruction, which all prompts begin with, is read once
+            enable_prefix_caching=True,  # all prompts share the instruction: one prefill serves all
             disable_log_stats=True,
             **on_cpu,
         ),
         UsageContext.LLM_CLASS,
     )
-    own = engine.model_config.get_diff_sampling_param()
+    defaults = engine.model_config.get_diff_sampling_param()
     params = SamplingParams(
         temperature=0,
-        repetition_penalty=own.get("repetition_penalty", 1.0),
+        repetition_penalty=defaults.get("repetition_penalty", 1.0),
         max_tokens=settings["max_output_tokens"],
         stop_token_ids=settings["stops"],
         detokenize=False,

@@ -1,4 +1,4 @@
-"""What others would pick, called as its documentation says: `python peers.py NAME < task.json`.
+"""Other libraries, called as their documentation says: `python peers.py NAME < task.json`.
 
 Runs in the environment of the library that it times, so it imports nothing of ours. The task is {model, prompts,
 warm_up, max_output_tokens, stops, precision, options}; the last line of the output has seconds to load, seconds for
@@ -127,12 +127,12 @@ def main() -> None:
     seconds = time.perf_counter() - warm
     stops = set(task["stops"])
     ends = [next((i for i, token in enumerate(ids) if token in stops), len(ids)) for ids in written]
-    found = {
+    result = {
         "start_up": loaded - started,
         "seconds": seconds,
         "written": [ids[:end] for ids, end in zip(written, ends, strict=True)],
     }
-    print(json.dumps(found), flush=True)
+    print(json.dumps(result), flush=True)
     os._exit(0)  # some of them hang on the way out
 
 

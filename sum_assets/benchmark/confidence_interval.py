@@ -1,4 +1,4 @@
-"""Medians and intervals over replicates."""
+"""Confidence intervals over replicates: of a rate, and of a speed-up as the ratio of two rates."""
 
 import math
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     """Return the median of positive values, with a bootstrap interval of their geometric mean.
 
     Rates and ratios err by factors, so their logarithms are resampled. The percentile interval of few values
-    is too narrow; it is expanded as in Hesterberg, What Teachers Should Know About the Bootstrap (2015),
+    is too narrow. It is expanded as in Hesterberg, What Teachers Should Know About the Bootstrap (2015),
     section 4. A single value has no interval: 0 to infinity.
     """
     logs = np.log(np.asarray(values, dtype=float))
@@ -39,30 +39,30 @@ def estimate(values: Sequence[float]) -> Estimate:
     if count < 2:
         return Estimate(median, 0.0, math.inf, p5, p95)
     means = np.random.default_rng(0).choice(logs, (RESAMPLES, count)).mean(axis=1)
-    centre = logs.mean()
+    center = logs.mean()
     expand = scipy.stats.t.ppf(0.975, count - 1) / scipy.stats.norm.ppf(0.975) * math.sqrt(count / (count - 1))
-    low, high = np.exp(centre + (np.percentile(means, [2.5, 97.5]) - centre) * expand)
+    low, high = np.exp(center + (np.percentile(means, [2.5, 97.5]) - center) * expand)
     return Estimate(median, float(low), float(high), p5, p95)
 
 
 def paired_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:
-    """Return the ratio of two rates measured in the same replicates."""
+    """Return the ratio of two rates, such as a speed-up, with its interval. Both are of the same replicates."""
     return estimate([a / b for a, b in zip(numerators, denominators, strict=True)])
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How far a run is from the next: standard deviation of the logarithm of a rate, and what it rests on."""
+    """How much rates vary from run to run: the standard deviation of their logarithm, and its degrees of freedom."""
 
     deviation: float
     freedom: int
 
 
 def pooled_noise(groups: Sequence[Sequence[float]]) -> Noise | None:
-    """Return the run-to-run noise of rates, each group one preset's replicates; None without a repeated one.
+    """Return the run-to-run noise of rates; None where no preset was measured twice.
 
-    Few replicates of one preset say little of their spread; those of all presets, on one machine in one sweep,
-    say more.
+    Each group has the replicates of one preset. Few replicates of one preset say little about their spread. Those
+    of all presets, on one machine in one sweep, say more.
     """
     logs = [np.log(np.asarray(group, dtype=float)) for group in groups]
     freedom = sum(len(group) - 1 for group in logs if len(group))

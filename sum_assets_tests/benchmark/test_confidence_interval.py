@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sum_assets.benchmark.statistics import estimate, paired_ratio
+from sum_assets.benchmark.confidence_interval import estimate, paired_ratio
 
 
 @pytest.mark.parametrize("replicates", [3, 5, 10])

@@ -1,4 +1,4 @@
-"""Sums up many simulated runs: days, idle share, lost work, and who did what."""
+"""Monte Carlo simulation: repeats a simulated full run, and sums up days, idle share and lost work."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from sum_assets.simulation.fleet import Fleet
-from sum_assets.simulation.simulator import KINDS, Trial, device_numbers, play
+from sum_assets.simulation.simulator import run_trial
+from sum_assets.simulation.trial import KINDS, Trial, device_numbers
 from sum_assets.units import count, duration
 
 
@@ -21,16 +22,17 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """Take the percentiles."""
+        """Return the percentiles of these values."""
         low, median, high = np.percentile(values, [5, 50, 95])
         return cls(float(median), float(low), float(high))
 
 
 @dataclass(frozen=True, slots=True)
 class GroupShare:
-    """What the devices of one kind did: means over repetitions.
+    """What the devices of one kind did: means over the repetitions.
 
-    `shares` are those of their time until the last run ended, of what the simulation calls `KINDS`, and `waiting`.
+    `shares` are shares of their time until the last run ended: one for each of `KINDS`, and `waiting`. `source` says
+    where the rate is from, `assumed` that nobody measured it.
     """
 
     name: str
@@ -44,8 +46,12 @@ class GroupShare:
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """The answer. `idle` is the share of all devices' time that made no summary that was kept; `tail_hours` begin
-    when a device finds nothing left to do. Lost work was generated, and again."""
+    """The result over all repetitions.
+
+    `idle` is the share of all devices' time in which no summary was generated that was kept. `tail_hours` are from
+    the moment when a device finds no range left until the end. Lost rows were generated, and then generated again.
+    `example` is the first repetition.
+    """
 
     rows: int
     repetitions: int
@@ -59,7 +65,7 @@ class Simulation:
 
     @property
     def sentence(self) -> str:
-        """The answer, in a sentence."""
+        """The result in one sentence."""
         days, lost = self.days, self.lost_rows
         return (
             f"{count(self.rows)} abstracts: {duration(days.median)} ({duration(days.low)} to {duration(days.high)}); "
@@ -69,21 +75,21 @@ class Simulation:
 
     @property
     def assumptions(self) -> list[str]:
-        """What nobody has measured, a sentence for each group that rests on it."""
+        """A line for each group whose rate was not measured, with the source of the assumption."""
         return [f"{g.name}: {g.abstracts_per_second:g} abstracts/s: {g.source}" for g in self.groups if g.assumed]
 
     def as_json(self) -> dict[str, Any]:
-        """Return all but the example."""
-        found = {
+        """Return everything but the example as plain numbers."""
+        spreads = {
             name: asdict(getattr(self, name)) for name in ("days", "idle", "tail_hours", "lost_rows", "lost_hours")
         }
         groups = [asdict(group) for group in self.groups]
-        return {"rows": self.rows, "repetitions": self.repetitions} | found | {"groups": groups}
+        return {"rows": self.rows, "repetitions": self.repetitions} | spreads | {"groups": groups}
 
 
 def simulate(fleet: Fleet) -> Simulation:
-    """Play a fleet as often as it says. Raises UserError where failures leave it no end."""
-    trials = [play(fleet, repetition) for repetition in range(fleet.repetitions)]
+    """Simulate a full run as often as the fleet says. Raises UserError if failures keep a run from ending."""
+    trials = [run_trial(fleet, repetition) for repetition in range(fleet.repetitions)]
     numbers = device_numbers(fleet)
     everyone = range(sum(group.count for group in fleet.devices.values()))
     groups = []

@@ -1,4 +1,4 @@
-"""Whatever is done to a corpus, in whatever order: what is published is whole, and nothing is lost."""
+"""After any sequence of operations on a corpus, what is published is complete, and nothing is lost."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -34,7 +34,7 @@ IDS = st.integers(1, 60)
 
 
 class Killed(BaseException):
-    """The end of a process, as far as a library can tell."""
+    """Ends a run as the end of its process would."""
 
 
 class Corpus(RuleBasedStateMachine):
@@ -138,7 +138,7 @@ class Corpus(RuleBasedStateMachine):
         """Resume and publish: all is clean, and the table is that of a quiet run."""
         self.cut()
         for id_range in self.ranges:
-            with suppress(UserError):  # an empty range: what was published there is withdrawn
+            with suppress(UserError):  # an empty range: what was published of it is withdrawn
                 self.summarize(id_range)
             with suppress(UserError):
                 publish(self.connection, id_range, self.resolved.fingerprint)

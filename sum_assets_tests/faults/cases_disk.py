@@ -1,4 +1,4 @@
-"""Cases of disks that are full: small volumes in memory where mounting is allowed, else what a trigger says."""
+"""Cases of full disks: small volumes in memory if mounting is allowed, else a trigger that raises the error."""
 
 import os
 import random
@@ -10,16 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sum_assets.paths import dagster_dir, project_file
-from sum_assets_tests.faults.arena import BATCH, Arena, Tally
 from sum_assets_tests.faults.cases import PAUSE, case, check, clear_failure
+from sum_assets_tests.faults.sandbox import BATCH, Sandbox, Tally
 
-#: Mounts, waits for a word or for the end of who asked, and unmounts, whatever became of them.
+#: Mounts a volume, waits for a line of input or for its end, and unmounts the volume.
 _GUARD = 'mount -t tmpfs -o size=1m,mode=700,uid="$2" tmpfs "$1" && echo mounted && read word; umount -l "$1"'
 
 
 @contextmanager
 def volume(folder: Path, owner: int) -> Iterator[bool]:
-    """Mount 1 MiB on a new folder; give whether that was allowed."""
+    """Mount 1 MiB on a new folder, and yield whether that was allowed."""
     folder.mkdir()
     guard = subprocess.Popen(
         ["sh", "-c", _GUARD, "sh", folder, str(owner)],
@@ -40,53 +40,54 @@ def fill(folder: Path, left: int) -> Path:
     return filler
 
 
-def full_disk(arena: Arena, seed: int) -> Tally:
-    """The table lies on a volume with room for some pages of four rows each."""
-    disk, table, space = arena.folder / "disk", "sum_assets.generated_summary", f"space_{arena.name}"
-    with volume(disk, arena.server.data.stat().st_uid):
-        arena.sql(f"CREATE TABLESPACE {space} LOCATION '{disk}'")
+def full_disk(sandbox: Sandbox, seed: int) -> Tally:
+    """The table is on a volume that holds only a few pages of four rows each."""
+    disk, table, space = sandbox.folder / "disk", "sum_assets.generated_summary", f"space_{sandbox.name}"
+    with volume(disk, sandbox.server.data.stat().st_uid):
+        sandbox.sql(f"CREATE TABLESPACE {space} LOCATION '{disk}'")
         try:
-            arena.sql(f"ALTER TABLE {table} SET (fillfactor = 10)")
-            arena.sql(f"ALTER TABLE {table} SET TABLESPACE {space}")
+            sandbox.sql(f"ALTER TABLE {table} SET (fillfactor = 10)")
+            sandbox.sql(f"ALTER TABLE {table} SET TABLESPACE {space}")
             filler = fill(disk, 8192 * random.Random(seed).randint(1, 16))
-            clear_failure(arena.start(), "The disk of the database is full: could not extend file")
-            assert arena.rows() < 96
+            clear_failure(sandbox.start(), "The disk of the database is full: could not extend file")
+            assert sandbox.rows() < 96
             filler.unlink()
-            arena.finish()
-            return check(arena.tally(), BATCH)
+            sandbox.finish()
+            return check(sandbox.tally(), BATCH)
         finally:
-            arena.sql(f"ALTER TABLE {table} SET TABLESPACE pg_default")
-            arena.sql(f"DROP TABLESPACE {space}")
+            sandbox.sql(f"ALTER TABLE {table} SET TABLESPACE pg_default")
+            sandbox.sql(f"DROP TABLESPACE {space}")
 
 
-def full_log_volume(arena: Arena, seed: int) -> Tally:
-    """What the run prints, and the folder in which Dagster keeps what its steps print, have no room left."""
-    logs = dagster_dir(arena.folder)
+def full_log_volume(sandbox: Sandbox, seed: int) -> Tally:
+    """The volume of the run's output, and of the output that Dagster keeps of its steps, is full."""
+    logs = dagster_dir(sandbox.folder)
     with volume(logs, os.getuid()):
         shutil.copy(project_file("dagster.yaml"), logs)
         filler = fill(logs, 4096 * (seed % 4))
-        run = arena.start(pause=PAUSE, log=logs / "run.log")
+        run = sandbox.start(pause=PAUSE, log=logs / "run.log")
         assert run.wait() in (0, 1)
         state = os.statvfs(logs)
         assert state.f_bavail == 0, "it did not fill the volume"
         filler.unlink()
-        arena.finish()
-        return check(arena.tally(), BATCH)
+        sandbox.finish()
+        return check(sandbox.tally(), BATCH)
 
 
-def disk_full(arena: Arena, seed: int) -> Tally:
+def disk_full(sandbox: Sandbox, seed: int) -> Tally:
+    """A trigger raises PostgreSQL's error of a full disk."""
     after = random.Random(seed).randint(1, 60)
-    arena.sql(
+    sandbox.sql(
         f"""CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         IF (SELECT count(*) FROM sum_assets.generated_summary) > {after} THEN
             RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100';
         END IF; RETURN NULL; END $$;
         CREATE TRIGGER full_disk AFTER INSERT ON sum_assets.generated_summary EXECUTE FUNCTION full_disk()"""
     )
-    clear_failure(arena.start(), "The disk of the database is full: could not extend file")
-    arena.sql("DROP TRIGGER full_disk ON sum_assets.generated_summary")
-    arena.finish()
-    return check(arena.tally(), BATCH)
+    clear_failure(sandbox.start(), "The disk of the database is full: could not extend file")
+    sandbox.sql("DROP TRIGGER full_disk ON sum_assets.generated_summary")
+    sandbox.finish()
+    return check(sandbox.tally(), BATCH)
 
 
 with tempfile.TemporaryDirectory() as _folder, volume(Path(_folder) / "probe", os.getuid()) as _mounted:

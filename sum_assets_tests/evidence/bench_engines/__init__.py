@@ -1,0 +1,1 @@
+"""Compares engines side by side: `make bench-engines`."""
