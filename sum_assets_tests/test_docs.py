@@ -77,7 +77,7 @@ def test_files_that_are_named_exist(path: Path) -> None:
     names = re.findall(
         r"(?<![\w/])(?:sum_assets|sum_assets_tests|sql|deploy|sweeps|fleets)/[\w./-]*\w", path.read_text()
     )
-    assert [name for name in names if not (ROOT / name).exists()] == []
+    assert [name for name in names if "NNNN" not in name and not (ROOT / name).exists()] == []
 
 
 @pytest.mark.parametrize(
