@@ -20,7 +20,7 @@ from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer import GpuSettings, SummarizerSettings
 from sum_assets.summarizer.engine_registry import ENGINES
 
-#: Abstracts to judge by: as many as docs/benchmark.md asks for.
+#: Abstracts to judge by: as many as docs/explanation/quality-gate.md asks for.
 SAMPLE = 32
 _TIME_LIMIT = 6 * 3600.0
 

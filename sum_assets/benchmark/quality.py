@@ -151,7 +151,7 @@ class Gate:
 
 
 def gate(quality: Quality, reference: Quality) -> Gate:
-    """Compare a preset's quality with the reference's own; docs/benchmark.md has the evidence for each bound."""
+    """Compare a preset's quality with the reference's own; see docs/evidence/quality-gate.md."""
     failures = [
         (
             quality.same_input < 0.98,
