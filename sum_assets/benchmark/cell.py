@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import psycopg
+
 from sum_assets.benchmark.device_meter import DeviceMeter
 from sum_assets.benchmark.sweep import Preset
 from sum_assets.database.benchmark_results import BenchmarkRow, SummaryWriter
@@ -169,7 +171,7 @@ def classify(error: BaseException) -> CellResult:
     message = first_line(error)
     if isinstance(error, UnsupportedError):
         return CellResult("unsupported", message)
-    if is_out_of_memory(error):
+    if is_out_of_memory(error) and not isinstance(error, psycopg.Error):  # the server's memory is not the device's
         return CellResult("out_of_memory", message)
     if is_device_lost(Exception(str(error))):  # a worker's as well
         return CellResult("device_lost", message)

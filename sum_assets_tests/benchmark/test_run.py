@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 import psutil
+import psycopg
 import pytest
 import yaml
 from psycopg import Connection
@@ -172,6 +173,7 @@ def test_an_exception_is_told_by_type_and_words() -> None:
         (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "out_of_memory"),
         (ImportError("libtorch.so: failed to map segment from shared object"), "out_of_memory"),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), "device_lost"),
+        (psycopg.errors.OutOfMemory("out of memory"), "failed"),
         (RuntimeError("size mismatch"), "failed"),
     ):
         assert classify(error).outcome == outcome
