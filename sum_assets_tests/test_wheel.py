@@ -96,7 +96,7 @@ def test_the_ui_answers(environment: Path, command: Command, database_url: str) 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    line = [environment / "bin" / "sum-assets", "ui", "--port", str(port)]
+    line = [str(environment / "bin" / "sum-assets"), "ui", "--port", str(port)]
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         deadline = time.monotonic() + 120

@@ -140,7 +140,7 @@ def _converted(gguf: Path, digest: str) -> Path:
             raise UserError(f"model: {gguf} needs the library gguf: `pip install 'sum-assets[gguf]'`.")
         transformers.utils.logging.disable_progress_bar()
         # The reader of GGUF files calls tqdm itself, which ignores that switch; the library's own bar obeys it.
-        gguf_reader = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
+        gguf_reader: Any = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
         gguf_reader.tqdm = transformers.utils.logging.tqdm
         source, name = str(gguf.parent), gguf.name
         options = {}
