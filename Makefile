@@ -32,7 +32,7 @@ prove-deploy: .venv-deploy/installed
 
 .venv-deploy/installed: pyproject.toml constraints.txt deploy/constraints.txt
 	$(PYTHON) -m venv .venv-deploy
-	.venv-deploy/bin/python -m pip install --quiet -c constraints.txt -c deploy/constraints.txt -e '.[deploy]'
+	.venv-deploy/bin/python -m pip install --quiet -c constraints.txt -c deploy/constraints.txt -e '.[deploy,embedded]'
 	touch $@
 
 # Under an hour: other engines at their defaults and ours, one after the other; goes on where it was stopped.
