@@ -13,6 +13,7 @@ from sum_assets.benchmark.cell import CellResult
 from sum_assets.benchmark.statistics import Noise
 from sum_assets.database.profile import FRACTIONS, Lengths
 from sum_assets.pipeline import WINDOW
+from sum_assets.progress import LOG_EVERY
 from sum_assets.summarizer.environments import LIBRARIES
 
 #: Bytes beside the text that an abstract takes in `generated_summary` and `abstract_summary`, indexes included: by
@@ -20,7 +21,6 @@ from sum_assets.summarizer.environments import LIBRARIES
 ROW_BYTES = 400
 RUN_BYTES = 60_000
 LOG_LINE_BYTES = 1_000
-LOG_EVERY = 30.0
 #: Run-to-run noise of machines that are shared: sweeps on one such day showed 1, 9 and 11 %, 8 % in their mean square.
 USUAL = Noise(0.08, 4)
 #: Abstracts of an ID range where none are cut yet.

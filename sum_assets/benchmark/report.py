@@ -17,7 +17,7 @@ from sum_assets.benchmark.statistics import Estimate, Noise, estimate, paired_ra
 from sum_assets.benchmark.sweep import BASELINE, REFERENCE
 from sum_assets.database.benchmark_results import Written, summaries_of
 from sum_assets.database.profile import recorded_lengths, source_lengths
-from sum_assets.database.results import count_source
+from sum_assets.database.source import count_source
 from sum_assets.errors import UserError
 from sum_assets.summarizer import GpuSettings
 from sum_assets.units import count, duration

@@ -283,7 +283,7 @@ def trust() -> None:
     """Use the devices of this machine again that were set aside because runs lost them."""
     with connect() as connection:
         schema.require_schema(connection)
-        devices = device_losses.trust(connection)
+        devices = device_losses.reset(connection)
     out.print(f"in use again: {', '.join(devices)}" if devices else "no device of this machine was lost", markup=False)
 
 

@@ -2,38 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
+from sum_assets.abstract import Abstract, Rejection, Summary
 from sum_assets.summarizer.phases import Phases
 
-
-@dataclass(frozen=True, slots=True)
-class Abstract:
-    """One text to summarize."""
-
-    abstract_id: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """One summary, with its lengths in tokens. `finish_reason` is `length` where it hit the output limit."""
-
-    abstract_id: int
-    text: str
-    input_tokens: int
-    output_tokens: int
-    input_truncated: bool
-    finish_reason: Literal["stop", "length"]
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """An abstract that has no summary, and why."""
-
-    abstract_id: int
-    reason: str
-    detail: str
+__all__ = ["Abstract", "EngineState", "Generator", "Output", "Rejection", "Summarizer", "Summary", "WorkerState"]
 
 
 @dataclass(frozen=True, slots=True)

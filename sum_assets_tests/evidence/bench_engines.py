@@ -31,10 +31,11 @@ from sum_assets.benchmark.sweep import BASELINE, Preset, Sweep
 from sum_assets.cli.demo import pubmed_file
 from sum_assets.database.benchmark_results import BenchmarkRow, SummaryWriter, draw_sample, forget_summaries
 from sum_assets.database.connection import connect
-from sum_assets.database.results import SummaryRow, Writer, read_abstracts
+from sum_assets.database.results import ResultStore
+from sum_assets.database.source import read_abstracts
 from sum_assets.defs.resources.summarizer import demo_summarizer
 from sum_assets.errors import UnsupportedError
-from sum_assets.summarizer import resolve_settings
+from sum_assets.summarizer import Summary, resolve_settings
 from sum_assets.summarizer.devices import choose_precision, find_device
 from sum_assets.summarizer.engines.ctranslate2_engine import converted
 from sum_assets.summarizer.engines.subprocess_engine import exported
@@ -115,7 +116,7 @@ class Corpus:
 
     def __init__(self, connection: Connection) -> None:
         self.ids = draw_sample(connection, MORE_ROWS + WARM_UP)
-        self._texts = {row.abstract_id: row.abstract or "" for row in read_abstracts(connection, self.ids)}
+        self._texts = {row.abstract_id: row.text for row in read_abstracts(connection, self.ids)}
         demo = demo_summarizer()
         t5 = {"model": str(_t5(connection)), "prompt": "summarize: "}
         self.settings = {
@@ -288,15 +289,15 @@ def measure_writes(connection: Connection, rows: int = 4096, single: int = 512) 
     SummaryWriter(key, one_by_one=True).write(connection, first_rows)
     one_by_one = single / (time.perf_counter() - started)
     forget_summaries(connection, key)
-    writer = Writer("bench-engines", "bench-engines")
-    writer.register(connection, {})
-    summaries = [SummaryRow(i, b"", text, 300, 64, False, "stop") for i in ids]
+    store = ResultStore("bench-engines", "bench-engines")
+    store.register(connection, {})
+    summaries = [Summary(i, text, 300, 64, False, "stop") for i in ids]
     rates = {"one_by_one": one_by_one}
     for size in (64, rows):
         connection.execute("DELETE FROM sum_assets.generated_summary WHERE fingerprint = 'bench-engines'")
         started = time.perf_counter()
         for first in range(0, rows, size):
-            writer.write(connection, summaries[first : first + size])
+            store.write(connection, summaries[first : first + size], dict.fromkeys(ids, b""))
         rates[f"by_{size}"] = rows / (time.perf_counter() - started)
     connection.execute("DELETE FROM sum_assets.generated_summary WHERE fingerprint = 'bench-engines'")
     connection.execute("DELETE FROM sum_assets.summarizer_config WHERE fingerprint = 'bench-engines'")

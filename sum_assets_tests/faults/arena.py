@@ -24,7 +24,7 @@ from psycopg import conninfo
 import sum_assets.summarizer.engines.transformers_engine  # noqa: F401  (so that no run has to)
 from sum_assets.cli import main as cli
 from sum_assets.database import embedded
-from sum_assets.database.processes import birth
+from sum_assets.database.processes import process_start
 from sum_assets.database.schema import migrate, point_source
 from sum_assets.defs.instance import open_instance, register_ranges
 from sum_assets.id_range import IdRange
@@ -175,7 +175,7 @@ class Server:
         """Stop as an operator in a hurry does: no checkpoint, sessions cut off."""
         pid = int((self.data / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGQUIT)
-        while birth(pid):
+        while process_start(pid):
             time.sleep(0.02)
 
     def admin(self, query: str) -> None:

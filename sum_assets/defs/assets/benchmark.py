@@ -10,8 +10,9 @@ from pydantic import Field
 from sum_assets.benchmark.projection import Corpus
 from sum_assets.benchmark.report import PresetReport, corpus_of, report
 from sum_assets.benchmark.run import Measured, measured_so_far, registered_sweep, run_sweep
-from sum_assets.defs.partitions import failing_clearly, id_ranges
+from sum_assets.defs.partitions import id_ranges
 from sum_assets.defs.resources import PostgresResource
+from sum_assets.defs.run_config import failing_clearly
 from sum_assets.errors import UserError
 
 presets = dg.DynamicPartitionsDefinition(name="preset")
