@@ -1,8 +1,17 @@
--- A range held against the fingerprint it is published under or, unpublished, its newest one.
-WITH listed AS (
-    SELECT abstract_id, count(*) AS times, sum_assets.source_hash(min(abstract)) AS source_hash
+-- A range compared with one fingerprint: the given one, else the one it is published under, else its newest.
+-- content_hash is that of source_profile.sql.
+WITH hashed AS (
+    SELECT abstract_id, abstract, sum_assets.source_hash(abstract) AS source_hash
     FROM sum_assets.source_abstract
     WHERE abstract_id BETWEEN %(lo)s AND %(hi)s
+    OFFSET 0  -- keeps the planner from hashing once for each use below
+),
+listed AS (
+    SELECT abstract_id,
+           count(*) AS times,
+           (array_agg(source_hash ORDER BY abstract))[1] AS source_hash,
+           string_agg(abstract_id || ':' || encode(source_hash, 'hex'), ',' ORDER BY abstract) AS content
+    FROM hashed
     GROUP BY abstract_id
 ),
 published AS (
@@ -62,7 +71,10 @@ SELECT (SELECT fingerprint FROM chosen) AS fingerprint,
            WHERE l.abstract_id IS NOT NULL
              AND (p.summary, p.source_hash, p.fingerprint)
                  IS DISTINCT FROM (g.summary, g.source_hash, g.fingerprint)
-       ) AS differing
+       ) AS differing,
+       encode(
+           sha256(convert_to(coalesce(string_agg(l.content, ',' ORDER BY l.abstract_id), ''), 'UTF8')), 'hex'
+       ) AS content_hash
 FROM listed AS l
 FULL JOIN generated AS g USING (abstract_id)
 FULL JOIN rejected AS r USING (abstract_id)

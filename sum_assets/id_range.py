@@ -24,11 +24,11 @@ class IdRange:
 
     @classmethod
     def from_key(cls, key: str) -> "IdRange":
-        """Return the range that a key names. Raises UserError where it names none."""
+        """Return the range that a key names. Raises UserError where the key is not valid."""
         match = _KEY.fullmatch(key)
         if not match or int(match[1]) > int(match[2]):
             raise UserError(
-                f"{key!r} is no ID range. A partition key is two IDs of {WIDTH} digits, the smaller first, "
-                f"such as {IdRange(12486199, 16213218).key}; `sum-assets ranges` lists them."
+                f"{key!r} is not a valid ID range. Expected LOW-HIGH, for example "
+                f"{IdRange(12486199, 16213218).key}. List the registered ranges: `sum-assets ranges`."
             )
         return cls(int(match[1]), int(match[2]))

@@ -1,32 +1,84 @@
-"""Writes a run's report as text: what a person reads first."""
+"""What one run did for one range: its counts and times, and their report as text."""
 
-from sum_assets.pipeline import RangeReport
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+from sum_assets.id_range import IdRange
+from sum_assets.summarizer import EngineState
 from sum_assets.units import LAB_CORPUS, duration
 
 
-def report_text(report: RangeReport, corpus_rows: int) -> str:
+@dataclass(frozen=True, slots=True)
+class RangeResult:
+    """What one run did for one range. Counts are of abstracts, times in seconds, sizes in bytes."""
+
+    id_range: IdRange
+    fingerprint: str
+    settings: dict[str, Any]
+    summarized: int
+    rejected: dict[str, int]
+    truncated: int
+    capped: int
+    input_tokens: int
+    output_tokens: int
+    seconds: float
+    phases: dict[str, float]
+    latencies: list[float]
+    engine: EngineState | None
+    peak_process_bytes: int
+    examples: list[tuple[int, str, str]]
+
+    @property
+    def per_second(self) -> float | None:
+        """Abstracts per second with the model loaded; None where this run generated nothing."""
+        working = self.seconds - self.phases["load_model"]
+        return self.summarized / working if self.summarized and working > 0 else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Generated tokens per second of the generate phase; None where nothing was generated."""
+        spent = self.phases["generate"]
+        return self.output_tokens / spent if self.output_tokens and spent > 0 else None
+
+    def latency(self, percent: int) -> float | None:
+        """Return a percentile of seconds per abstract, each with its share of its batch's time."""
+        if not self.latencies:
+            return None
+        if len(self.latencies) == 1:
+            return self.latencies[0]
+        return statistics.quantiles(self.latencies, n=100, method="inclusive")[percent - 1]
+
+    def days(self, abstracts: int) -> float | None:
+        """Return the days that so many abstracts take at this rate, the model loaded once."""
+        if self.per_second is None:
+            return None
+        return (self.phases["load_model"] + abstracts / self.per_second) / 86400
+
+
+def render_range_report(result: RangeResult, corpus_rows: int) -> str:
     """Return total, summarization, insert and loading time, their means per abstract, and days.
 
-    Where the run generated nothing, it says so, and gives no rates. No line is longer than what the page of
+    Where the run generated nothing, the report says so and gives no rates. No line is longer than what the page of
     a partition shows (about 45 characters at 1280 pixels).
     """
-    rejected = f"{sum(report.rejected.values())} abstracts rejected" if report.rejected else ""
-    if not report.summarized:
+    rejected = f"{sum(result.rejected.values())} abstracts rejected" if result.rejected else ""
+    if not result.summarized:
         return rejected or "Nothing to do: every abstract had its result."
-    phases = report.phases
+    phases = result.phases
     summarization = phases["tokenize"] + phases["generate"] + phases["detokenize"]
-    lines = [f"{report.summarized} abstracts summarized in {report.seconds:.1f} s", *filter(None, [rejected]), ""]
+    lines = [f"{result.summarized} abstracts summarized in {result.seconds:.1f} s", *filter(None, [rejected]), ""]
     for name, seconds in (
-        ("total", report.seconds),
+        ("total", result.seconds),
         ("summarization", summarization),
         ("insert", phases["write"]),
         ("read", phases["read"]),
         ("model loading", phases["load_model"]),
         ("other", phases["other"]),
     ):
-        mean, share = seconds / report.summarized, seconds / report.seconds
+        mean, share = seconds / result.summarized, seconds / result.seconds
         lines.append(f"{name:<14}{seconds:>9.2f} s{mean:>9.4f} s each{share:>5.0%}")
-    for worker in report.engine.workers if report.engine else ():
+    for worker in result.engine.workers if result.engine else ():
         lines.append(f"{worker.name:<18}{worker.rows:>7} rows, {worker.busy:.0%} busy")
         if worker.restarts:
             lines.append(f"  started {worker.restarts + 1} times")
@@ -34,5 +86,5 @@ def report_text(report: RangeReport, corpus_rows: int) -> str:
             lines.append(f"  quarantined: {worker.quarantined}")
     lines += ["", "at this rate, the model loaded once:"]
     for label, rows in (("this corpus", corpus_rows), ("the lab's", LAB_CORPUS)):
-        lines.append(f"{label:<12}{rows:>10,} {duration(report.days(rows) or 0):>14}")
+        lines.append(f"{label:<12}{rows:>10,} {duration(result.days(rows) or 0):>14}")
     return "\n".join(lines)

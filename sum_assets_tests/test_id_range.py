@@ -21,5 +21,5 @@ def test_keys_round_trip_and_sort_as_their_ranges(a: list[int], b: list[int]) ->
     "key", ["", "1-2", "0000000002-0000000001", "0000000001-0000000002\n", "0000000001_0000000002", "x" * 21]
 )
 def test_anything_else_is_no_key(key: str) -> None:
-    with pytest.raises(UserError, match="is no ID range"):
+    with pytest.raises(UserError, match="is not a valid ID range"):
         IdRange.from_key(key)

@@ -21,7 +21,7 @@ from sum_assets.database.publish import publish, unpublish
 from sum_assets.database.range_lease import holders, range_lease
 from sum_assets.database.ranges import new_ranges
 from sum_assets.database.reconnect import Database, open_database
-from sum_assets.database.results import Writer
+from sum_assets.database.results import ResultStore
 from sum_assets.database.verify import uncovered, verify_range
 from sum_assets.errors import StoppedError, UserError
 from sum_assets.id_range import IdRange
@@ -78,9 +78,9 @@ class Corpus(RuleBasedStateMachine):
 
     def summarize(self, id_range: IdRange, **options: Any) -> None:
         self.runs += 1
-        writer = Writer(self.resolved.fingerprint, f"run {self.runs}", options.pop("overwrite", False))
-        writer.register(self.connection, {})
-        summarize_range(self.database, id_range, lambda: open_summarizer(self.resolved), writer, {}, **options)
+        store = ResultStore(self.resolved.fingerprint, f"run {self.runs}", options.pop("overwrite", False))
+        store.register(self.connection, {})
+        summarize_range(self.database, id_range, lambda: open_summarizer(self.resolved), store, {}, **options)
 
     @precondition(lambda self: self.ranges)
     @rule(data=st.data(), limit=st.sampled_from([None, None, 1, 4]), overwrite=st.booleans())
@@ -100,19 +100,19 @@ class Corpus(RuleBasedStateMachine):
     def kill(self, data: st.DataObject, batches: int, terminated: bool) -> None:
         """After some batches the process ends, or its session, before a batch is committed."""
         left = iter(range(batches))
-        real = Writer.write
+        real = ResultStore.write
 
-        def write(writer: Writer, connection: Connection, *arguments: Any) -> None:
+        def write(store: ResultStore, connection: Connection, *arguments: Any) -> None:
             if next(left, None) is None:
                 if not terminated:
                     raise Killed
                 with connection.transaction():
-                    real(writer, connection, *arguments)
+                    real(store, connection, *arguments)
                     connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
-            real(writer, connection, *arguments)
+            real(store, connection, *arguments)
 
         with pytest.MonkeyPatch.context() as patch, suppress(Killed, UserError):
-            patch.setattr(Writer, "write", write if not terminated else _once(write, real, batches))
+            patch.setattr(ResultStore, "write", write if not terminated else _once(write, real, batches))
             self.summarize(data.draw(st.sampled_from(self.ranges)))
 
     @precondition(lambda self: self.ranges)
@@ -120,7 +120,7 @@ class Corpus(RuleBasedStateMachine):
     def publish(self, data: st.DataObject) -> None:
         id_range = data.draw(st.sampled_from(self.ranges))
         with suppress(UserError), range_lease(self.database, id_range, "publisher") as lease:
-            self.database(lambda connection: publish(connection, id_range, self.resolved.fingerprint, lease))
+            self.database.run(publish, id_range, self.resolved.fingerprint, lease)
 
     @precondition(lambda self: self.ranges)
     @rule(data=st.data())

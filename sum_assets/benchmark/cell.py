@@ -21,7 +21,7 @@ from sum_assets.benchmark.device_meter import DeviceMeter
 from sum_assets.benchmark.sweep import Preset
 from sum_assets.database.benchmark_results import BenchmarkRow, SummaryWriter
 from sum_assets.database.connection import connect
-from sum_assets.database.results import SourceRow, read_abstracts
+from sum_assets.database.source import read_abstracts
 from sum_assets.errors import UnsupportedError, UserError, first_line
 from sum_assets.pipeline import peak_process_bytes
 from sum_assets.summarizer import (
@@ -135,9 +135,9 @@ def measure(task: Task) -> CellResult:
     )
 
 
-def _abstract(row: SourceRow, task: Task) -> Abstract:
+def _abstract(row: Abstract, task: Task) -> Abstract:
     """Return the abstract; with `to_limit`, so long that it is cut (a token has less than 10 characters on average)."""
-    text = row.abstract or ""
+    text = row.text
     characters = 10 * task.summarizer["max_input_tokens"] if task.to_limit else 0
     return Abstract(row.abstract_id, text * (1 + characters // max(len(text), 1)))
 

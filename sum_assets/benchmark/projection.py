@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sum_assets.benchmark.cell import CellResult
 from sum_assets.benchmark.confidence_interval import Noise
 from sum_assets.benchmark.corpus_lengths import Corpus
+from sum_assets.progress import LOG_EVERY
 from sum_assets.summarizer.engine_registry import ENGINES
 
 #: Bytes that an abstract takes in `generated_summary` and `abstract_summary` beside its text, indexes included.
@@ -20,7 +21,6 @@ from sum_assets.summarizer.engine_registry import ENGINES
 ROW_BYTES = 400
 RUN_BYTES = 60_000
 LOG_LINE_BYTES = 1_000
-LOG_EVERY = 30.0
 #: Run-to-run noise of shared machines. Sweeps on one such day showed 1, 9 and 11 %: 8 % as root mean square.
 USUAL_NOISE = Noise(0.08, 4)
 

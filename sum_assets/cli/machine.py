@@ -9,7 +9,7 @@ from rich.markup import escape
 from sum_assets.cli.console import out
 from sum_assets.database import embedded, schema
 from sum_assets.database.connection import connect
-from sum_assets.database.device_losses import trust as reset_devices
+from sum_assets.database.device_losses import reset as reset_devices
 from sum_assets.paths import DEMO_VARIABLE, base_dir, demo_dir, home, postgres_dir
 from sum_assets.summarizer import environments
 

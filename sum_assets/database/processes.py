@@ -1,4 +1,4 @@
-"""Tells whether a process of this machine still lives, whatever became of its ID or of the clock."""
+"""Identifies a process of this machine, so that its end shows even where its ID or the clock was reused or set."""
 
 import os
 import sys
@@ -9,16 +9,16 @@ import psutil
 
 
 @cache
-def machine() -> str:
-    """Return what process IDs of this process's world have in common: this boot and, on Linux, its namespace."""
+def boot_id() -> str:
+    """Return what makes process IDs unique: this boot of the machine and, on Linux, the process namespace."""
     if sys.platform != "linux":
         return f"{os.uname().nodename} {psutil.boot_time():.0f}"
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"{boot} {os.readlink('/proc/self/ns/pid')}"
 
 
-def birth(pid: int) -> str | None:
-    """Return when a process was started, None where it is gone.
+def process_start(pid: int) -> str | None:
+    """Return when a process was started, None where it has ended.
 
     On Linux in ticks since boot: what psutil computes from them moves with the clock.
     """

@@ -33,7 +33,7 @@ def profile(connection: Connection, id_range: IdRange) -> Profile:
     """Read a range of the source once, and store nothing."""
     parameters = {"lo": id_range.lo, "hi": id_range.hi, "over_long": OVER_LONG, "fractions": list(FRACTIONS)}
     with connection.cursor(row_factory=class_row(Profile)) as cursor:
-        row = cursor.execute(statement("profile"), parameters).fetchone()
+        row = cursor.execute(statement("source_profile"), parameters).fetchone()
     assert row is not None
     return row
 
@@ -46,9 +46,9 @@ class Lengths:
     percentiles: list[int]
 
 
-def record_profile(connection: Connection, id_range: IdRange, found: Profile) -> None:
+def record_profile(connection: Connection, id_range: IdRange, profile: Profile) -> None:
     """Keep a range's rows and lengths, for projections; those of ranges that it replaces go."""
-    parameters = {"lo": id_range.lo, "hi": id_range.hi, "rows": found.rows, "percentiles": found.percentiles}
+    parameters = {"lo": id_range.lo, "hi": id_range.hi, "rows": profile.rows, "percentiles": profile.percentiles}
     connection.execute(statement("range_profile_record"), parameters)
 
 
@@ -61,6 +61,6 @@ def recorded_lengths(connection: Connection) -> list[Lengths]:
 def source_lengths(connection: Connection) -> Lengths:
     """Read the lengths of the whole source: one pass over it."""
     with connection.cursor(row_factory=class_row(Lengths)) as cursor:
-        row = cursor.execute(statement("corpus_lengths"), {"fractions": list(FRACTIONS)}).fetchone()
+        row = cursor.execute(statement("source_lengths"), {"fractions": list(FRACTIONS)}).fetchone()
     assert row is not None
     return row

@@ -13,7 +13,7 @@ from sum_assets.id_range import IdRange
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class Publication:
     """What one publication changed, and the state of the range after it."""
 
     written: int
@@ -21,35 +21,39 @@ class Published:
     state: RangeState
 
 
-def publish(connection: Connection, id_range: IdRange, fingerprint: str, lease: Lease | None = None) -> Published:
+def publish(connection: Connection, id_range: IdRange, fingerprint: str, lease: Lease | None = None) -> Publication:
     """Make the published rows of a range those of one fingerprint, in one transaction, which holds the lease.
 
-    Raises UserError, with nothing changed, where the range is not whole under that fingerprint.
+    The transaction writes first, then verifies what it would commit. Raises UserError, with nothing changed, where
+    the range is not whole under that fingerprint.
     """
     parameters = {"lo": id_range.lo, "hi": id_range.hi, "fingerprint": fingerprint}
     with transaction(connection, one_snapshot=True):
         if lease:
             lease.hold(connection)
-        before = verify_range(connection, id_range, fingerprint)
-        if not before.source:
-            raise UserError(f"The range {id_range.key} has no abstracts in the source: there is nothing to publish.")
-        if before.duplicates:
-            raise UserError(
-                f"{before.duplicates} abstracts of {id_range.key} are listed twice by source_abstract. "
-                "Make the view list every ID once."
-            )
-        if not before.complete:
-            raise UserError(
-                f"The range {id_range.key} is not whole under fingerprint {fingerprint}: {before.pending} of "
-                f"{before.source} abstracts have no current summary or rejection. "
-                "Materialize `summaries` for it without a limit, then publish."
-            )
         withdrawn = connection.execute(statement("publish_delete"), parameters).rowcount
         written = connection.execute(statement("publish_upsert"), parameters).rowcount
-        after = verify_range(connection, id_range, fingerprint)
-        if not after.sound:
-            raise UserError(f"The range {id_range.key} would not be whole when published: {after}. Nothing changed.")
-    return Published(written, withdrawn, after)
+        state = verify_range(connection, id_range, fingerprint)
+        _require_whole(id_range, fingerprint, state)
+    return Publication(written, withdrawn, state)
+
+
+def _require_whole(id_range: IdRange, fingerprint: str, state: RangeState) -> None:
+    if not state.source:
+        raise UserError(f"The range {id_range.key} has no abstracts in the source: there is nothing to publish.")
+    if state.duplicates:
+        raise UserError(
+            f"{state.duplicates} abstracts of {id_range.key} are listed twice by source_abstract. "
+            "Make the view list every ID once."
+        )
+    if not state.complete:
+        raise UserError(
+            f"The range {id_range.key} is not whole under fingerprint {fingerprint}: {state.pending} of "
+            f"{state.source} abstracts have no current summary or rejection. "
+            "Materialize `summaries` for it without a limit, then publish."
+        )
+    if not state.sound:
+        raise UserError(f"The range {id_range.key} would not be whole when published: {state}. Nothing changed.")
 
 
 def unpublish(connection: Connection, id_range: IdRange | None) -> int:
@@ -92,6 +96,6 @@ def discard(connection: Connection, fingerprint: str) -> tuple[int, int]:
 
 def result_counts(connection: Connection) -> dict[str, int]:
     """Count the rows of all results, by table."""
-    row = connection.execute(statement("result_counts")).fetchone()
+    row = connection.execute(statement("results_count")).fetchone()
     assert row is not None
     return dict(zip(("generated", "rejected", "published"), row, strict=True))

@@ -14,29 +14,29 @@ from psycopg import Connection, errors
 from psycopg.rows import class_row
 
 from sum_assets.database.connection import connect, transaction
-from sum_assets.database.processes import birth, machine
+from sum_assets.database.processes import boot_id, process_start
 from sum_assets.database.reconnect import Database
 from sum_assets.database.statements import statement
 from sum_assets.errors import UserError, first_line
 from sum_assets.id_range import LARGEST_ID, IdRange
 
-#: Seconds between two signs of life, and after how many without one a lease is anybody's.
+#: Seconds between two heartbeats, and after how many without one another run may take the lease.
 RENEW_EVERY = 20.0
 EXPIRY = 90.0
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A lease as it stands in the table; `failure` says why the last run failed, which holds nothing any more."""
+    """A row of the table of leases; `failure` says why the last run failed, which then holds nothing."""
 
     token: str
     lo: int
     hi: int
     run_id: str
     host: str
-    machine: str
+    boot_id: str
     pid: int
-    birth: str
+    process_start: str
     taken_at: datetime
     failure: str | None
     expired: bool
@@ -48,11 +48,11 @@ class Holder:
 
     @property
     def alive(self) -> bool:
-        """Whether somebody works here: a process of this machine is asked for, another has time until expiry."""
+        """Whether the run still works: on this machine, its process is looked up; elsewhere, expiry decides."""
         if self.failure is not None:
             return False
-        if self.machine == machine():
-            return birth(self.pid) == self.birth
+        if self.boot_id == boot_id():
+            return process_start(self.pid) == self.process_start
         return not self.expired
 
     def __str__(self) -> str:
@@ -75,7 +75,7 @@ class Lease:
         if connection.execute(query, [self.token]).fetchone() is None:
             by = next((f": {h}" for h in holders(connection, self.id_range) if h.alive), "")
             raise UserError(
-                f"The range {self.id_range.key} was taken over by another run{by}. This one stops; nothing is lost."
+                f"The range {self.id_range.key} was taken over by another run{by}. This run stops; nothing is lost."
             )
 
 
@@ -83,22 +83,22 @@ def holders(connection: Connection, id_range: IdRange | None = None) -> list[Hol
     """Return the leases that touch a range, or all."""
     span = id_range or IdRange(0, LARGEST_ID)
     with connection.cursor(row_factory=class_row(Holder)) as cursor:
-        query = statement("lease_holders")
+        query = statement("range_lease_holders")
         return cursor.execute(query, {"lo": span.lo, "hi": span.hi, "expiry": EXPIRY}).fetchall()
 
 
 @contextmanager
 def range_lease(database: Database, id_range: IdRange, run_id: str) -> Iterator[Lease]:
-    """Have a range for oneself. Raises UserError, at once, where another run works on some of it.
+    """Hold a range alone. Raises UserError, at once, where another run works on part of it.
 
-    The lease of a process that died is taken over, at once on its own machine, elsewhere when it expires, and
-    a run always gets back its own. A thread with a connection of its own renews it.
+    The lease of a dead process is taken over: at once on its own machine, elsewhere when it expires. A run always
+    gets back its own. The heartbeat is a thread with a connection of its own.
     """
     lease = Lease(uuid.uuid4().hex, id_range)
-    database(lambda connection: _take(connection, lease, run_id))
+    database.run(_take, lease, run_id)
     done = threading.Event()
-    heart = threading.Thread(target=_renew, args=[database.url, lease.token, done], daemon=True)
-    heart.start()
+    heartbeat = threading.Thread(target=_renew, args=[database.url, lease.token, done], daemon=True)
+    heartbeat.start()
     failure = None
     try:
         yield lease
@@ -110,36 +110,36 @@ def range_lease(database: Database, id_range: IdRange, run_id: str) -> Iterator[
         # Where this fails, the lease ends with this process, or by itself.
         with suppress(psycopg.Error, UserError), connect(database.url) as connection:
             _release(connection, lease.token, failure)
-        heart.join(5)  # it may be waiting for a server that is away
+        heartbeat.join(5)  # it may be waiting for a server that is away
 
 
 def _take(connection: Connection, lease: Lease, run_id: str) -> None:
-    own = {
+    parameters = {
         "token": lease.token,
         "lo": lease.id_range.lo,
         "hi": lease.id_range.hi,
         "run_id": run_id,
         "host": socket.gethostname(),
-        "machine": machine(),
+        "boot_id": boot_id(),
         "pid": os.getpid(),
-        "birth": birth(os.getpid()),
+        "process_start": process_start(os.getpid()),
     }
     try:
         with transaction(connection):
-            there = holders(connection, lease.id_range)
-            free = [h.token for h in there if h.run_id == run_id or not h.alive]
-            if len(free) < len(there):
-                raise _taken(lease.id_range, there)
+            present = holders(connection, lease.id_range)
+            free = [h.token for h in present if h.run_id == run_id or not h.alive]
+            if len(free) < len(present):
+                raise _taken(lease.id_range, present)
             connection.execute("DELETE FROM sum_assets.range_lease WHERE token = ANY (%s)", [free])
-            connection.execute(statement("lease_take"), own)
+            connection.execute(statement("range_lease_take"), parameters)
     except errors.ExclusionViolation:  # another was quicker
         raise _taken(lease.id_range, holders(connection, lease.id_range)) from None
 
 
-def _taken(id_range: IdRange, there: list[Holder]) -> UserError:
-    by = next((f"{h}, which holds {h.id_range.key}" for h in there if h.alive), "another run")
+def _taken(id_range: IdRange, present: list[Holder]) -> UserError:
+    by = next((f"{h}, which holds {h.id_range.key}" for h in present if h.alive), "another run")
     return UserError(
-        f"The range {id_range.key} is being worked on by {by}. Wait for it, or end it; then run this again. "
+        f"The range {id_range.key} is being worked on by {by}. Wait for that run, or end it; then run this again. "
         f"The lease of a run whose machine is gone ends after {EXPIRY:.0f} s."
     )
 
@@ -153,7 +153,7 @@ def _release(connection: Connection, token: str, failure: str | None) -> None:
 
 
 def _renew(url: str, token: str, done: threading.Event) -> None:
-    """Give signs of life until done. Where the database is away, nobody else can take the range either."""
+    """Send heartbeats until done. Where the database is away, nobody else can take the range either."""
     connection: Connection | None = None
     while not done.wait(RENEW_EVERY):
         try:

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import psycopg
 from psycopg import Connection
@@ -13,6 +13,7 @@ from sum_assets.database.connection import connect, database_url, explained
 from sum_assets.errors import UnreachableError, first_line
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 #: Seconds before the second and before any later attempt; the first is made at once.
 FIRST_WAIT = 0.5
@@ -41,11 +42,11 @@ class Database:
         self.seconds_away = 0.0
         self.on_return: Callable[[str], object] = _log.warning
 
-    def __call__(self, work: Callable[[Connection], T]) -> T:
-        """Return what the work returns.
+    def run(self, work: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what `work(connection, *args, **kwargs)` returns.
 
         Raises UnreachableError where the server stays away for longer than the limit, and UserError for what
-        only a person can mend: a full disk, a lock that somebody holds, a read-only server, endless deadlocks.
+        only a person can fix: a full disk, a lock that somebody holds, a read-only server, endless deadlocks.
         """
         began: float | None = None
         attempt = conflicts = 0
@@ -56,7 +57,7 @@ class Database:
                     if began is not None:
                         self._back(time.monotonic() - began)
                         began, attempt = None, 0
-                return work(self._connection)
+                return work(self._connection, *args, **kwargs)
             except UnreachableError as error:
                 reason: Exception = error
             except psycopg.Error as error:

@@ -86,7 +86,7 @@ def point_source(connection: Connection, table: str, id_column: str, abstract_co
     key: Composable = Identifier(id_column)
     if not is_integer:
         key = SQL("(substring({} from '^(?:PMC)?([0-9]{{1,18}})$'))::bigint").format(key)
-    view = statement("source_view").format(key=key, abstract=Identifier(abstract_column), table=name)
+    view = statement("source_view_create").format(key=key, abstract=Identifier(abstract_column), table=name)
     try:
         with connection.transaction():
             connection.execute("DROP VIEW IF EXISTS sum_assets.source_abstract")

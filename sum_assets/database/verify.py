@@ -12,12 +12,12 @@ from sum_assets.id_range import IdRange
 
 @dataclass(frozen=True, slots=True)
 class RangeState:
-    """A range held against one fingerprint, in numbers of abstracts.
+    """A range compared with one fingerprint, in numbers of abstracts.
 
     `missing` are neither generated nor rejected; `stale` have a result or a published summary of an earlier
     text; `pending` is what a run still has to do; `duplicates` are both generated and rejected, or listed
     twice by the source; `orphans` are published without a source; `differing` are published otherwise than
-    generated, or not at all.
+    generated, or not at all. `content_hash` is the hash of the range's texts, the same as its Profile's.
     """
 
     fingerprint: str | None
@@ -31,6 +31,7 @@ class RangeState:
     duplicates: int
     orphans: int
     differing: int
+    content_hash: str
 
     @property
     def complete(self) -> bool:
@@ -44,7 +45,7 @@ class RangeState:
 
 
 def verify_range(connection: Connection, id_range: IdRange, fingerprint: str | None = None) -> RangeState:
-    """Hold a range against a fingerprint: the given, else the published, else the newest."""
+    """Compare a range with a fingerprint: the given one, else the published, else the newest."""
     parameters = {"lo": id_range.lo, "hi": id_range.hi, "fingerprint": fingerprint}
     with connection.cursor(row_factory=class_row(RangeState)) as cursor:
         row = cursor.execute(statement("verify_range"), parameters).fetchone()

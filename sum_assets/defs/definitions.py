@@ -2,7 +2,8 @@
 
 import dagster as dg
 
-from sum_assets.defs.assets import abstracts, benchmark, benchmark_report, summaries, summary_table
+from sum_assets.defs import assets
+from sum_assets.defs.asset_names import CORPUS_ASSETS
 from sum_assets.defs.resources import GpuResource, PostgresResource, SummarizerResource, default_summarizer
 from sum_assets.defs.sensors import grow_id_ranges
 
@@ -11,12 +12,12 @@ _executor = dg.multiprocess_executor.configured({"max_concurrent": 1})
 
 summarize_corpus = dg.define_asset_job(
     "summarize_corpus",
-    selection=[abstracts, summaries, summary_table],
-    description="Look at an ID range, summarize it, publish it.",
+    selection=list(CORPUS_ASSETS),
+    description="Profile an ID range, summarize it, publish it.",
 )
 
 defs = dg.Definitions(
-    assets=[abstracts, summaries, summary_table, benchmark, benchmark_report],
+    assets=dg.load_assets_from_package_module(assets),
     jobs=[summarize_corpus],
     sensors=[grow_id_ranges],
     resources={

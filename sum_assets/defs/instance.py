@@ -16,8 +16,8 @@ from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import OperationalError
 
 from sum_assets.database.reconnect import open_database
+from sum_assets.defs.asset_names import CORPUS_ASSETS
 from sum_assets.defs.assets.benchmark import presets
-from sum_assets.defs.backfill import ASSETS
 from sum_assets.defs.partitions import id_ranges
 from sum_assets.defs.resources import PostgresResource
 from sum_assets.errors import UserError
@@ -27,7 +27,7 @@ from sum_assets.paths import dagster_dir, home, in_demo, project_file
 _NAME = id_ranges.name or ""
 #: The pool of all assets that use the device.
 POOL = "gpu"
-_STOPPED = "The run was stopped. What it finished is committed; run it again to go on."
+_STOPPED = "The run was stopped. What it finished is committed. Run it again to go on."
 
 
 def prepare_home() -> None:
@@ -70,7 +70,7 @@ def await_database(run_config: Mapping[str, Any]) -> None:
     if not isinstance(seconds, int | float):
         seconds = PostgresResource().wait_seconds
     with open_database(wait_seconds=seconds) as database:
-        database(lambda connection: None)
+        database.run(lambda connection: None)
 
 
 def set_pool(instance: dg.DagsterInstance, runs: int) -> None:
@@ -103,10 +103,10 @@ def register_presets(instance: dg.DagsterInstance, names: Sequence[str]) -> None
 
 
 def require_registered(instance: dg.DagsterInstance, key: str) -> IdRange:
-    """Return the range that a key names. Raises UserError where it is no range, or not registered."""
+    """Return the range that a key names. Raises UserError where the key is not valid or not registered."""
     id_range = IdRange.from_key(key)
     if not instance.has_dynamic_partition(_NAME, key):
-        raise UserError(f"The ID range {key} is not registered. `sum-assets ranges` lists those that are.")
+        raise UserError(f"The ID range {key} is not registered. List those that are: `sum-assets ranges`.")
     return id_range
 
 
@@ -128,8 +128,8 @@ def materialize(
     job = defs.resolve_job_def("summarize_corpus")
     run_config = {"loggers": {"console": {"config": {"log_level": log_level}}}, **run_config}
     for name in select:
-        if name not in ASSETS:
-            raise UserError(f"The job summarize_corpus has no asset {name!r}. It has: {', '.join(ASSETS)}.")
+        if name not in CORPUS_ASSETS:
+            raise UserError(f"The job summarize_corpus has no asset {name!r}. It has: {', '.join(CORPUS_ASSETS)}.")
     span = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last} if last else None
     try:
         return job.execute_in_process(
@@ -142,18 +142,18 @@ def materialize(
         )
     except dg.DagsterInvalidConfigError as error:
         reasons = "\n".join(f"  {e.message}" for e in error.errors)
-        raise UserError(f"The run configuration does not fit:\n{reasons}") from error
+        raise UserError(f"The run configuration does not fit the job. Correct it:\n{reasons}") from error
     except (DagsterExecutionInterruptedError, KeyboardInterrupt) as error:
         raise UserError(_STOPPED) from error
     except (DagsterPostgresException, OperationalError) as error:
         raise UserError(
-            "The database went away while Dagster wrote its log. What the run finished is committed; run it again to "
+            "The database went away while Dagster wrote its log. What the run finished is committed. Run it again to "
             "go on."
         ) from error
 
 
 def failure_message(result: dg.ExecuteInProcessResult) -> str:
-    """Return what a person needs to know of a failed run: the failure's own sentence, or the first cause."""
+    """Return why a run failed: the failure's own sentence, else the message of the first cause."""
     for event in result.all_events:
         if event.is_step_failure:
             failure = event.step_failure_data

@@ -4,42 +4,30 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from sum_assets.abstract import Abstract, Rejection, Summary
 from sum_assets.summarizer.phases import Phases
+
+__all__ = [
+    "Abstract",
+    "Architecture",
+    "Attention",
+    "DeviceKind",
+    "EngineState",
+    "Generator",
+    "Output",
+    "Precision",
+    "Quantization",
+    "Rejection",
+    "Summarizer",
+    "Summary",
+    "WorkerState",
+]
 
 DeviceKind = Literal["cpu", "cuda", "mps"]
 Architecture = Literal["causal", "sequence-to-sequence"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Quantization = Literal["none", "int8", "nf4", "fp4", "torchao_int8"]
 Attention = Literal["eager", "sdpa", "flash_attention_2"]
-
-
-@dataclass(frozen=True, slots=True)
-class Abstract:
-    """One text to summarize."""
-
-    abstract_id: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """One summary, with its lengths in tokens. `finish_reason` is `length` where it hit the output limit."""
-
-    abstract_id: int
-    text: str
-    input_tokens: int
-    output_tokens: int
-    input_truncated: bool
-    finish_reason: Literal["stop", "length"]
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """An abstract that has no summary, and why."""
-
-    abstract_id: int
-    reason: str
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)

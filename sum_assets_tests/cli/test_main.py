@@ -145,7 +145,7 @@ def test_a_users_error_is_one_sentence_and_code_1(
 
 def test_devices_reset_names_what_is_used_again(run: Run, database: Connection) -> None:
     assert run("devices", "reset") == (0, "no device of this machine is quarantined\n", "")
-    device_losses.note_loss(database, "cuda:0", "gone", "earlier")
+    device_losses.record_loss(database, "cuda:0", "gone", "earlier")
     assert run("devices", "reset") == (0, "in use again: cuda:0\n", "")
 
 

@@ -2,44 +2,45 @@
 
 from psycopg import Connection
 
-from sum_assets.database.engine_hangs import APART, Suspect, forget_hangs, note_hang, suspects, windows
+from sum_assets.abstract import Abstract
+from sum_assets.database.engine_hangs import GROUP_SIZE, Suspect, forget_hangs, record_hang, suspects, windows
 from sum_assets.database.publish import discard
-from sum_assets.database.results import SourceRow, Writer
+from sum_assets.database.results import ResultStore
 from sum_assets.id_range import IdRange
 
-ROWS = [SourceRow(i, f"text {i}", bytes([i])) for i in range(5)]
+ROWS = [Abstract(i, f"text {i}", bytes([i])) for i in range(5)]
 
 
 def test_a_row_is_to_blame_that_hung_alone_and_before(database: Connection) -> None:
-    writer = Writer("f", "r")
-    writer.register(database, {})
+    store = ResultStore("f", "r")
+    store.register(database, {})
     for rows in (ROWS, ROWS[2:4], ROWS[3:4]):
-        note_hang(database, writer, rows)
-    found = suspects(database, writer, [2, 3, 4, 5])
-    assert found == {
+        record_hang(database, store, rows)
+    suspected = suspects(database, store, [2, 3, 4, 5])
+    assert suspected == {
         2: Suspect(2, b"\2", 2, 2),
         3: Suspect(3, b"\3", 1, 3),
         4: Suspect(4, b"\4", 5, 1),
     }
-    assert [i for i, suspect in found.items() if suspect.to_blame] == [3]
-    assert suspects(database, Writer("other", "r"), [3]) == {}
-    forget_hangs(database, writer, IdRange(0, 3))
-    assert list(suspects(database, writer, [2, 3, 4])) == [4]
+    assert [i for i, suspect in suspected.items() if suspect.to_blame] == [3]
+    assert suspects(database, ResultStore("other", "r"), [3]) == {}
+    forget_hangs(database, store, IdRange(0, 3))
+    assert list(suspects(database, store, [2, 3, 4])) == [4]
     discard(database, "f")
-    assert suspects(database, writer, [4]) == {}
+    assert suspects(database, store, [4]) == {}
 
 
 def test_an_edited_row_is_tried_again(database: Connection) -> None:
-    writer = Writer("f", "r")
-    writer.register(database, {})
-    note_hang(database, writer, ROWS[3:4])
-    note_hang(database, writer, [SourceRow(3, "edited", b"new")])
-    assert suspects(database, writer, [3]) == {3: Suspect(3, b"new", 1, 1)}
+    store = ResultStore("f", "r")
+    store.register(database, {})
+    record_hang(database, store, ROWS[3:4])
+    record_hang(database, store, [Abstract(3, "edited", b"new")])
+    assert suspects(database, store, [3]) == {3: Suspect(3, b"new", 1, 1)}
 
 
 def test_suspects_come_last_and_apart() -> None:
-    found = {i: Suspect(i, b"", 40, 1) for i in range(40, 80)} | {i: Suspect(i, b"", APART, 2) for i in (3, 4)}
-    cut = list(windows(range(150), found, 100))
+    suspected = {i: Suspect(i, b"", 40, 1) for i in range(40, 80)} | {i: Suspect(i, b"", GROUP_SIZE, 2) for i in (3, 4)}
+    cut = list(windows(range(150), suspected, 100))
     assert [len(window) for window in cut] == [100, 8, 16, 16, 8, 1, 1]
     assert sorted(i for window in cut for i in window) == list(range(150))
     assert cut[-2:] == [[3], [4]]

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import pytest
 from psycopg import Connection
 
+from sum_assets.abstract import Summary
 from sum_assets.database import range_lease as leases
-from sum_assets.database.processes import birth
+from sum_assets.database.processes import process_start
 from sum_assets.database.range_lease import holders, range_lease
 from sum_assets.database.reconnect import Database, open_database
-from sum_assets.database.results import SummaryRow, Writer
+from sum_assets.database.results import ResultStore
 from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
 
@@ -49,15 +50,15 @@ def test_the_dead_hold_nothing_and_a_run_gets_back_its_own(ours: Database, datab
     with range_lease(ours, RANGE, "first"), range_lease(ours, RANGE, "first"):
         assert len(holders(database)) == 1
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    born = birth(process.pid)
+    born = process_start(process.pid)
     with range_lease(ours, RANGE, "first"):
-        assert birth(process.pid) == born
-        database.execute("UPDATE sum_assets.range_lease SET pid = %s, birth = %s", [process.pid, born])
+        assert process_start(process.pid) == born
+        database.execute("UPDATE sum_assets.range_lease SET pid = %s, process_start = %s", [process.pid, born])
         with pytest.raises(UserError, match="being worked on by run first"), range_lease(ours, RANGE, "second"):
             pass
         process.kill()
-        assert birth(process.pid) in (None, born)
-        while birth(process.pid) is not None:  # it is a zombie soon, since nobody has waited for it
+        assert process_start(process.pid) in (None, born)
+        while process_start(process.pid) is not None:  # it is a zombie soon, since nobody has waited for it
             pass
         with range_lease(ours, RANGE, "second"):
             assert [h.run_id for h in holders(database)] == ["second"]
@@ -68,10 +69,10 @@ def test_elsewhere_a_lease_ends_when_it_is_not_renewed(
     ours: Database, database: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "RENEW_EVERY", 0.05)
-    writer = Writer("f", "first")
-    writer.register(database, {})
+    store = ResultStore("f", "first")
+    store.register(database, {})
     with range_lease(ours, RANGE, "first") as lease:
-        database.execute("UPDATE sum_assets.range_lease SET machine = 'elsewhere', renewed_at = 'epoch'")
+        database.execute("UPDATE sum_assets.range_lease SET boot_id = 'elsewhere', renewed_at = 'epoch'")
         for _ in range(100):
             if holders(database)[0].alive:
                 break
@@ -80,9 +81,9 @@ def test_elsewhere_a_lease_ends_when_it_is_not_renewed(
         monkeypatch.setattr(leases, "EXPIRY", -1.0)
         with range_lease(ours, RANGE, "second"):
             monkeypatch.setattr(leases, "EXPIRY", 90.0)
-            row = SummaryRow(1, b"", "s", 1, 1, False, "stop")
+            summary = Summary(1, "s", 1, 1, False, "stop")
             with pytest.raises(UserError, match="was taken over by another run: run second on"):
-                writer.write(database, [row], lease=lease)
+                store.write(database, [summary], {1: b""}, lease)
     assert database.execute("SELECT count(*) FROM sum_assets.generated_summary").fetchone() == (0,)
     assert holders(database) == []
 

@@ -1,4 +1,4 @@
-"""A server that goes away: what is waited for, what is repeated, and what a person must mend."""
+"""A server that goes away: what is waited for, what is repeated, and what a person must fix."""
 
 import threading
 import time
@@ -8,21 +8,23 @@ import psycopg
 import pytest
 from psycopg import Connection
 
+from sum_assets.abstract import Summary
 from sum_assets.database import connection as db
 from sum_assets.database import reconnect
 from sum_assets.database.connection import transaction
 from sum_assets.database.reconnect import Database, open_database
-from sum_assets.database.results import SummaryRow, Writer
+from sum_assets.database.results import ResultStore
 from sum_assets.errors import UnreachableError, UserError
 
-ROWS = [SummaryRow(i, b"", "s", 1, 1, False, "stop") for i in range(3)]
-WRITER = Writer("f", "r")
+SUMMARIES = [Summary(i, "s", 1, 1, False, "stop") for i in range(3)]
+HASHES = dict.fromkeys(range(3), b"")
+STORE = ResultStore("f", "r")
 
 
 @pytest.fixture
 def ours(database_url: str) -> Iterator[Database]:
     with open_database(database_url, wait_seconds=5) as opened:
-        opened(lambda connection: WRITER.register(connection, {}))
+        opened.run(STORE.register, {})
         yield opened
 
 
@@ -42,22 +44,22 @@ def rows(database: Connection) -> int:
 def test_a_session_that_is_ended_is_opened_again_and_its_transaction_repeated(
     ours: Database, database: Connection
 ) -> None:
-    said: list[str] = []
-    ours.on_return = said.append
+    messages: list[str] = []
+    ours.on_return = messages.append
     attempts = []
 
     def work(connection: Connection) -> int:
         attempts.append(1)
         with connection.transaction():
-            WRITER.write(connection, ROWS)
+            STORE.write(connection, SUMMARIES, HASHES)
             if len(attempts) < 3:
                 terminate(database)
-            WRITER.write(connection, ROWS)
+            STORE.write(connection, SUMMARIES, HASHES)
         return 7
 
-    assert ours(work) == 7
+    assert ours.run(work) == 7
     assert (len(attempts), rows(database), ours.outages) == (3, 3, 2)
-    assert "The database was away for 0.0 s; the run goes on" in said[0]
+    assert "The database was away for 0.0 s; the run goes on" in messages[0]
 
 
 def test_a_server_that_is_away_is_waited_for_up_to_the_limit(
@@ -77,7 +79,7 @@ def test_a_server_that_is_away_is_waited_for_up_to_the_limit(
 
     back = threading.Thread(target=come_back, daemon=True)
     back.start()
-    ours(lambda connection: connection.execute("SELECT 1"))
+    ours.run(lambda connection: connection.execute("SELECT 1"))
     back.join()
     assert ours.outages == 1
     assert 1.5 < ours.seconds_away < 4
@@ -86,7 +88,7 @@ def test_a_server_that_is_away_is_waited_for_up_to_the_limit(
     ours.url, ours._wait_seconds = "postgresql://127.0.0.1:1/none", 0.5
     began = time.monotonic()
     with pytest.raises(UnreachableError, match=r"was away for \d s, longer than the run waits .* and the run goes on"):
-        ours(lambda connection: None)
+        ours.run(lambda connection: None)
     assert 0.4 < time.monotonic() - began < 3
 
 
@@ -95,7 +97,7 @@ def test_what_a_server_refuses_is_not_waited_for(database_url: str) -> None:
         open_database(psycopg.conninfo.make_conninfo(database_url, dbname="nowhere")) as opened,
         pytest.raises(UserError, match='database "nowhere" does not exist'),
     ):
-        opened(lambda connection: None)
+        opened.run(lambda connection: None)
 
 
 def fails_with(database: Connection, state: str) -> None:
@@ -106,19 +108,19 @@ def fails_with(database: Connection, state: str) -> None:
     database.execute("CREATE TRIGGER fail AFTER INSERT ON sum_assets.generated_summary EXECUTE FUNCTION fail()")
 
 
-def test_what_a_person_must_mend_is_said(ours: Database, database: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_person_must_fix_is_said(ours: Database, database: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     def write() -> None:
-        ours(lambda connection: WRITER.write(connection, ROWS))
+        ours.run(STORE.write, SUMMARIES, HASHES)
 
     monkeypatch.setattr(db, "LOCK_TIMEOUT", "100ms")
     with database.transaction():
         database.execute("LOCK sum_assets.generated_summary")
         with pytest.raises(UserError, match="Somebody else has locked a table or row for longer than 100ms"):
             write()
-    ours(lambda connection: connection.execute("SET default_transaction_read_only = on"))
+    ours.run(lambda connection: connection.execute("SET default_transaction_read_only = on"))
     with pytest.raises(UserError, match=r"The database is read-only.* Nothing was half written"):
         write()
-    ours(lambda connection: connection.execute("SET default_transaction_read_only = off"))
+    ours.run(lambda connection: connection.execute("SET default_transaction_read_only = off"))
     fails_with(database, "53100")
     with pytest.raises(UserError, match="The disk of the database is full: No space left"):
         write()
@@ -127,7 +129,7 @@ def test_what_a_person_must_mend_is_said(ours: Database, database: Connection, m
     write()
     assert rows(database) == 3
     with pytest.raises(psycopg.errors.UndefinedTable):
-        ours(lambda connection: connection.execute("SELECT FROM nowhere"))
+        ours.run(lambda connection: connection.execute("SELECT FROM nowhere"))
 
 
 def test_a_deadlock_is_tried_again(ours: Database, database: Connection) -> None:
@@ -139,7 +141,7 @@ def test_a_deadlock_is_tried_again(ours: Database, database: Connection) -> None
             if len(tries) == 1:
                 connection.execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40P01'; END $$")
 
-    ours(work)
+    ours.run(work)
     assert len(tries) == 2
 
 
@@ -152,5 +154,5 @@ def test_what_is_always_in_the_way_ends_in_a_sentence(ours: Database, monkeypatc
         connection.execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001'; END $$")
 
     with pytest.raises(UserError, match=r"Another session was in the way again and again: .* Nothing was half written"):
-        ours(work)
+        ours.run(work)
     assert len(tries) == 4

@@ -121,7 +121,7 @@ def around_commit(module: Any, act: Callable[[], object], number: int, *, after:
 POINTS: dict[str, Callable[[int], None]] = {
     "after generate": lambda n: after_generate(die, n),
     "in COPY": lambda n: in_copy(die, 4 * n),
-    "before the upsert": lambda n: before_statement(results, "upsert_summaries", die, n),
+    "before the upsert": lambda n: before_statement(results, "results_upsert_summaries", die, n),
     "before the commit": lambda n: around_commit(results, die, n, after=False),
     "after the commit": lambda n: around_commit(results, die, n, after=True),
     "in publish, before the delete": lambda n: before_statement(publish, "publish_delete", die, 1 + n % 2),

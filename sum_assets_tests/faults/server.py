@@ -15,7 +15,7 @@ import psycopg
 from psycopg import conninfo
 
 from sum_assets.database import embedded
-from sum_assets.database.processes import birth
+from sum_assets.database.processes import process_start
 from sum_assets.database.schema import migrate, point_source
 from sum_assets.defs.instance import open_instance, register_ranges
 from sum_assets.id_range import IdRange
@@ -88,7 +88,7 @@ class Server:
         """Stop the server at once: no checkpoint, and all sessions are terminated."""
         pid = int((self.data / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGQUIT)
-        while birth(pid):
+        while process_start(pid):
             time.sleep(0.02)
 
     def admin(self, query: str) -> None:

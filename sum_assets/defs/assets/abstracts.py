@@ -1,4 +1,4 @@
-"""Looks at a range of the user's own table, and copies nothing."""
+"""Profiles a range of the user's own table, and copies nothing."""
 
 import dagster as dg
 
@@ -20,21 +20,21 @@ def abstracts(context: dg.AssetExecutionContext, postgres: PostgresResource) -> 
     hashes = []
     with ranges_of(context) as ranges, postgres.database() as database:
         for id_range in ranges:
-            found = _profile(database, id_range)
-            hashes.append(found.content_hash)
+            range_profile = _profile(database, id_range)
+            hashes.append(range_profile.content_hash)
             context.add_asset_metadata(
                 {
-                    "dagster/partition_row_count": found.rows,
+                    "dagster/partition_row_count": range_profile.rows,
                     "dagster/table_name": "sum_assets.source_abstract",
-                    "repeated_ids": found.rows - found.ids,
-                    "null": found.null_rows,
-                    "empty": found.empty_rows,
-                    "blank": found.blank_rows,
-                    "over_long": found.over_long_rows,
-                    "characters_mean": round(found.mean_characters, 1),
+                    "repeated_ids": range_profile.rows - range_profile.ids,
+                    "null": range_profile.null_rows,
+                    "empty": range_profile.empty_rows,
+                    "blank": range_profile.blank_rows,
+                    "over_long": range_profile.over_long_rows,
+                    "characters_mean": round(range_profile.mean_characters, 1),
                     **{
                         f"characters_p{round(fraction * 100):02}": characters
-                        for fraction, characters in zip(FRACTIONS, found.percentiles, strict=False)
+                        for fraction, characters in zip(FRACTIONS, range_profile.percentiles, strict=False)
                     },
                 },
                 partition_key=id_range.key,
@@ -43,8 +43,8 @@ def abstracts(context: dg.AssetExecutionContext, postgres: PostgresResource) -> 
 
 
 def _profile(database: Database, id_range: IdRange) -> Profile:
-    found = database(lambda connection: profile(connection, id_range))
-    if not found.rows:
+    range_profile = database.run(profile, id_range)
+    if not range_profile.rows:
         raise UserError(f"The range {id_range.key} has no abstracts in the source.")
-    database(lambda connection: record_profile(connection, id_range, found))
-    return found
+    database.run(record_profile, id_range, range_profile)
+    return range_profile

@@ -11,8 +11,9 @@ from sum_assets.benchmark.build_report import build_report
 from sum_assets.benchmark.corpus_lengths import Corpus, read_corpus
 from sum_assets.benchmark.preset_result import PresetResult
 from sum_assets.benchmark.run import CellMeasurement, earlier_measurements, registered_sweep, run_sweep
-from sum_assets.defs.partitions import failing_clearly, id_ranges
+from sum_assets.defs.partitions import id_ranges
 from sum_assets.defs.resources import PostgresResource
+from sum_assets.defs.run_config import failing_clearly
 from sum_assets.errors import UserError
 
 presets = dg.DynamicPartitionsDefinition(name="preset")

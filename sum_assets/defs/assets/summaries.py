@@ -1,47 +1,40 @@
 """Summarizes a range on the GPU resource, committing each finished batch as it appears."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
 from datetime import UTC, datetime
 from functools import cache, partial
 
 import dagster as dg
-import psutil
 from pydantic import Field
 
 from sum_assets.benchmark.engine_gate import require_gate
-from sum_assets.database.device_losses import note_loss, require_trusted
-from sum_assets.database.profile import profile
-from sum_assets.database.reconnect import Database
-from sum_assets.database.results import Writer, count_source
-from sum_assets.database.verify import RangeState, verify_range
-from sum_assets.defs.metadata import report_metadata
-from sum_assets.defs.partitions import id_ranges, joint_data_version, ranges_of, tell
+from sum_assets.database.device_losses import recorded_losses, require_not_quarantined
+from sum_assets.database.results import ResultStore
+from sum_assets.database.source import count_source
+from sum_assets.database.verify import verify_range
+from sum_assets.defs.metadata import range_metadata
+from sum_assets.defs.partitions import id_ranges, joint_data_version, ranges_of
 from sum_assets.defs.resources import GpuResource, PostgresResource, SummarizerResource
-from sum_assets.errors import DeviceLostError, UserError
-from sum_assets.id_range import IdRange
-from sum_assets.pipeline import Progress, summarize_range
-from sum_assets.range_report import report_text
+from sum_assets.errors import UserError
+from sum_assets.pipeline import summarize_range
+from sum_assets.progress import Progress, ProgressLog
+from sum_assets.range_report import render_range_report
 from sum_assets.stopping import deadline, stop_between_batches
 from sum_assets.summarizer import Phases, open_summarizer, resolve_settings
 from sum_assets.summarizer.device_lease import device_lease
 
-LOG_EVERY = 30.0
-OBSERVE_EVERY = 300.0
-
 
 class SummariesConfig(dg.Config):
-    """What to do of a range."""
+    """Which part of a range to summarize, and until when."""
 
     limit: int | None = Field(
         default=None,
-        description="A pilot: only the first so many abstracts of the range by hash of their ID. None takes all.",
+        description="Make a pilot of so many abstracts: the first of the range by a hash of their ID. Without it: all.",
     )
-    overwrite: bool = Field(default=False, description="Generate again what is there already.")
+    overwrite: bool = Field(default=False, description="Generate abstracts again that already have a current summary.")
     stop_at: str | None = Field(
         default=None,
-        description="Stop cleanly at this time: 07:00, the first after the launch, or an ISO date and time.",
+        description="Stop cleanly at this time: 07:00 (the first after the launch), or an ISO date and time.",
     )
 
 
@@ -52,8 +45,8 @@ class SummariesConfig(dg.Config):
     kinds={"huggingface", "pytorch"},
     code_version="1",
     pool="gpu",
-    # For what a fresh process mends: a lost device, a killed step, a row that an engine hangs on, which takes three. A
-    # failure that a person must mend is not retried.
+    # For what a fresh process fixes: a lost device, a killed step, a row that an engine hangs on, which takes three. A
+    # failure that a person must fix is not retried.
     retry_policy=dg.RetryPolicy(max_retries=3, delay=10),
 )
 def summaries(
@@ -72,59 +65,62 @@ def summaries(
         if config.limit is not None and config.limit < 1:
             raise UserError(f"limit is at least 1, not {config.limit}. Leave it out to take the whole range.")
         stop_at = deadline(config.stop_at, _launched(context)) if config.stop_at else None
-        say = partial(tell, context)
-        with device_lease(gpu.settings(), say) as leased, postgres.database() as database:
-            database.on_return = say
+        log = partial(_log, context)
+        with device_lease(gpu.settings(), log) as leased, postgres.database() as database:
+            database.on_return = log
             phases = Phases()
             with phases("load_model"):
                 resolved = resolve_settings(leased, summarizer.settings())
-            device = resolved.device.torch_name
-            database(lambda connection: require_trusted(connection, device))
-            if config.limit is None and database(
-                lambda connection: require_gate(connection, leased, summarizer, resolved.fingerprint, say)
-            ):
-                phases = Phases()  # judging is no part of a range's time
+            device, fingerprint = resolved.device.torch_name, resolved.fingerprint
+            database.run(require_not_quarantined, device)
+            if config.limit is None and database.run(require_gate, leased, summarizer, fingerprint, log):
+                phases = Phases()  # judging does not count to the range's time
             open_engine = cache(lambda: open_summarizer(resolved))
-            writer = Writer(resolved.fingerprint, context.run.run_id, config.overwrite)
-            text_settings = {"model": summarizer.model, **resolved.text_settings()}
-            database(lambda connection: writer.register(connection, text_settings))
-            corpus_rows = database(count_source)
+            store = ResultStore(fingerprint, context.run.run_id, config.overwrite)
+            database.run(store.register, {"model": summarizer.model, **resolved.text_settings()})
+            corpus_rows = database.run(count_source)
             for id_range in ranges:
-                with _noting_losses(database, device, context.run.run_id), stop_between_batches(stop_at) as stop:
-                    report = summarize_range(
+                with recorded_losses(database, device, context.run.run_id), stop_between_batches(stop_at) as stop:
+                    result = summarize_range(
                         database,
                         id_range,
                         open_engine,
-                        writer,
+                        store,
                         resolved.all_settings(),
                         limit=config.limit,
                         phases=phases,
-                        on_progress=_narrator(context, id_range.key),
+                        on_progress=ProgressLog(id_range.key, log, partial(_observe, context, id_range.key)),
                         stop=stop,
                     )
-                state, content_hash = _afterwards(database, id_range, resolved.fingerprint)
-                say(f"{id_range.key}\n{report_text(report, corpus_rows)}")
-                metadata = report_metadata(report, corpus_rows, state, (database.outages, database.seconds_away))
+                state = database.run(verify_range, id_range, fingerprint)
+                log(f"{id_range.key}\n{render_range_report(result, corpus_rows)}")
+                metadata = range_metadata(result, corpus_rows, state, (database.outages, database.seconds_away))
                 context.add_asset_metadata(metadata, partition_key=id_range.key)
-                versions.append(f"{resolved.fingerprint}-{content_hash[:32]}")
+                versions.append(f"{fingerprint}-{state.content_hash[:32]}")
                 phases = Phases()
     return dg.MaterializeResult(data_version=joint_data_version(versions))
 
 
-@contextmanager
-def _noting_losses(database: Database, device: str, run_id: str) -> Iterator[None]:
+def _log(context: dg.AssetExecutionContext, text: str) -> None:
+    """Log, or print where Dagster's own database is away: a run does not fail for a line of its log."""
     try:
-        yield
-    except DeviceLostError as error:
-        said = str(error)
-        database(lambda connection: note_loss(connection, device, said, run_id))
-        raise
+        context.log.info(text)
+    except Exception as error:
+        print(f"{text} (not logged: {type(error).__name__})", file=sys.stderr)
 
 
-def _afterwards(database: Database, id_range: IdRange, fingerprint: str) -> tuple[RangeState, str]:
-    """Return the state of a range, and the hash of its content."""
-    state = database(lambda connection: verify_range(connection, id_range, fingerprint))
-    return state, database(lambda connection: profile(connection, id_range)).content_hash
+def _observe(context: dg.AssetExecutionContext, key: str, progress: Progress) -> None:
+    context.log_event(
+        dg.AssetObservation(
+            "summaries",
+            partition=key,
+            metadata={
+                "done": progress.done,
+                "total": progress.total,
+                "abstracts_per_second_so_far": progress.per_second,
+            },
+        )
+    )
 
 
 def _launched(context: dg.AssetExecutionContext) -> datetime:
@@ -135,38 +131,3 @@ def _launched(context: dg.AssetExecutionContext) -> datetime:
             return datetime.fromtimestamp(backfill.backfill_timestamp, tz=UTC)
     record = context.instance.get_run_record_by_id(context.run.run_id)
     return record.create_timestamp if record else datetime.now(tz=UTC)
-
-
-def _narrator(context: dg.AssetExecutionContext, key: str) -> Callable[[Progress], None]:
-    """Return a callback that logs every half minute and leaves an observation every few minutes.
-
-    Not more often: every log line is an insert into Dagster's database.
-    """
-    logged = observed = time.monotonic()
-
-    def narrate(progress: Progress) -> None:
-        nonlocal logged, observed
-        now = time.monotonic()
-        if now - logged < LOG_EVERY:
-            return
-        logged = now
-        tell(
-            context,
-            f"{key}: {progress.done} of {progress.total}, {progress.per_second:.2f} abstracts/s, "
-            f"{progress.seconds_left / 60:.0f} min left, {psutil.Process().memory_info().rss / 2**30:.1f} GiB",
-        )
-        if now - observed >= OBSERVE_EVERY:
-            observed = now
-            context.log_event(
-                dg.AssetObservation(
-                    "summaries",
-                    partition=key,
-                    metadata={
-                        "done": progress.done,
-                        "total": progress.total,
-                        "abstracts_per_second_so_far": progress.per_second,
-                    },
-                )
-            )
-
-    return narrate

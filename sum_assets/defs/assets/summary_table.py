@@ -3,7 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
-from sum_assets.database.publish import Published, publish
+from sum_assets.database.publish import Publication, publish
 from sum_assets.database.range_lease import range_lease
 from sum_assets.database.reconnect import Database
 from sum_assets.defs.partitions import id_ranges, ranges_of
@@ -16,7 +16,8 @@ class SummaryTableConfig(dg.Config):
     """What to publish."""
 
     fingerprint: str | None = Field(
-        default=None, description="The fingerprint to publish; none takes that of the newest `summaries`."
+        default=None,
+        description="The fingerprint to publish. Without one: that of the range's newest `summaries`.",
     )
 
 
@@ -34,33 +35,33 @@ def summary_table(
     with ranges_of(context) as ranges, postgres.database() as database:
         for id_range in ranges:
             fingerprint = config.fingerprint or _newest_fingerprint(context, id_range.key)
-            published = _publish(database, id_range, fingerprint, context.run.run_id)
+            publication = _publish(database, id_range, fingerprint, context.run.run_id)
             context.add_asset_metadata(
                 {
-                    "dagster/partition_row_count": published.state.published,
+                    "dagster/partition_row_count": publication.state.published,
                     "dagster/table_name": "sum_assets.abstract_summary",
                     "fingerprint": fingerprint,
-                    "source": published.state.source,
-                    "published": published.state.published,
-                    "rejected": published.state.rejected,
-                    "written": published.written,
-                    "withdrawn": published.withdrawn,
+                    "source": publication.state.source,
+                    "published": publication.state.published,
+                    "rejected": publication.state.rejected,
+                    "written": publication.written,
+                    "withdrawn": publication.withdrawn,
                 },
                 partition_key=id_range.key,
             )
     return dg.MaterializeResult()
 
 
-def _publish(database: Database, id_range: IdRange, fingerprint: str, run_id: str) -> Published:
+def _publish(database: Database, id_range: IdRange, fingerprint: str, run_id: str) -> Publication:
     with range_lease(database, id_range, run_id) as lease:
-        return database(lambda connection: publish(connection, id_range, fingerprint, lease))
+        return database.run(publish, id_range, fingerprint, lease)
 
 
 def _newest_fingerprint(context: dg.AssetExecutionContext, key: str) -> str:
-    found = context.instance.fetch_materializations(
+    records = context.instance.fetch_materializations(
         dg.AssetRecordsFilter(asset_key=dg.AssetKey("summaries"), asset_partitions=[key]), limit=1
     ).records
-    materialization = found[0].asset_materialization if found else None
+    materialization = records[0].asset_materialization if records else None
     fingerprint = materialization.metadata.get("fingerprint") if materialization else None
     if fingerprint is None:
         raise UserError(f"`summaries` of {key} was never materialized. Materialize it, then publish.")

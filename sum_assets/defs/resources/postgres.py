@@ -1,4 +1,4 @@
-"""The database. Its URL is no run configuration: it holds a password, and run configuration is shown."""
+"""The database. Its URL is not run configuration, which the UI shows: it holds a password."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ class PostgresResource(dg.ConfigurableResource[Any]):
     """Connects to `SUM_ASSETS_DATABASE_URL`, or to the embedded server."""
 
     wait_seconds: float = Field(
-        default=600.0, description="How long a run waits for a database that is away, before it fails."
+        default=600.0, description="Seconds that a run waits for a database that is away, before it fails."
     )
 
     @contextmanager
@@ -31,5 +31,5 @@ class PostgresResource(dg.ConfigurableResource[Any]):
     def database(self) -> Iterator[Database]:
         """Open a database that a run may wait for. Raises UserError where its schema does not fit this code."""
         with open_database(wait_seconds=self.wait_seconds) as database:
-            database(require_schema)
+            database.run(require_schema)
             yield database

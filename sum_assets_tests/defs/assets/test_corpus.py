@@ -14,7 +14,7 @@ from psycopg import Connection
 from transformers import T5ForConditionalGeneration
 
 from sum_assets.benchmark import engine_gate
-from sum_assets.database.device_losses import note_loss, require_trusted, trust
+from sum_assets.database.device_losses import record_loss, require_not_quarantined, reset
 from sum_assets.database.verify import RangeState, verify_range
 from sum_assets.defs.definitions import defs
 from sum_assets.defs.instance import failure_message, materialize, register_ranges
@@ -111,7 +111,7 @@ def test_a_range_goes_from_source_to_published(
     assert found["days_for_3_68_million"] > found["days_for_this_corpus"] > 0
     assert found["settings"]["precision"] == "float32"
     assert found["settings"]["model_revision"].startswith("sha256:")
-    assert "10 abstracts summarized" in found["report"]
+    assert "10 abstracts summarized" in found["overview"]
     assert len(found["examples"].records if hasattr(found["examples"], "records") else found["examples"]) == 3
     assert metadata(instance, "abstracts", FIRST)["characters_p50"] > 0
     assert metadata(instance, "summary_table", FIRST)["fingerprint"] == found["fingerprint"]
@@ -136,7 +136,7 @@ def test_a_run_waits_for_its_device_and_says_what_each_worker_did(
     assert sum(worker.data["rows"] for worker in found["workers"].records) == 10
     assert 0 < found["workers_busy"] <= 1
     assert found["workers_quarantined"] == 0
-    assert "worker 1 on cpu" in found["report"]
+    assert "worker 1 on cpu" in found["overview"]
 
 
 def test_a_range_run_has_metadata_for_each_partition(
@@ -165,7 +165,7 @@ def test_a_repeated_run_does_only_what_is_missing(
     found = metadata(instance, "summaries", FIRST)
     assert (found["summarized"], found["pending"], found["dagster/partition_row_count"]) == (0, 0, 10)
     assert not {"abstracts_per_second", "days_for_3_68_million", "seconds_per_abstract_p50"} & set(found)
-    assert "Nothing to do" in found["report"]
+    assert "Nothing to do" in found["overview"]
     again = run_asset(instance, "summaries", FIRST, with_op(config, "summaries", overwrite=True))
     assert set(writers(corpus).values()) == {again.run_id}
 
@@ -291,7 +291,7 @@ def test_a_key_that_is_no_range_is_named(
     result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance, asset_selection=[dg.AssetKey("abstracts")], partition_key="everything", raise_on_error=False
     )
-    assert "'everything' is no ID range" in failure_message(result)
+    assert "'everything' is not a valid ID range" in failure_message(result)
 
 
 def with_gpu(config: dict[str, Any], **values: object) -> dict[str, Any]:
@@ -351,7 +351,7 @@ def test_a_wrong_conversion_makes_a_pilot_but_no_full_run(
         shutil.rmtree(right)
 
 
-def test_a_device_that_is_lost_three_times_is_set_aside_until_it_is_trusted(
+def test_a_device_that_is_lost_three_times_is_quarantined_until_it_is_reset(
     corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lose(*_: object) -> None:
@@ -360,18 +360,20 @@ def test_a_device_that_is_lost_three_times_is_set_aside_until_it_is_trusted(
     with monkeypatch.context() as patch:
         patch.setattr(TransformersGenerator, "_generate", lose)
         for _ in range(2):
-            note_loss(corpus, "cpu", "gone", "earlier")
+            record_loss(corpus, "cpu", "gone", "earlier")
         result = materialize(instance, FIRST.key, None, config, ["summaries"])
     assert not result.success
     said = failure_message(result)
     assert "The device cpu of" in said
-    assert "was lost 3 times within an hour and is set aside: The device is lost to this process: RuntimeError" in said
-    corpus.execute("UPDATE sum_assets.device_loss SET lost_at = lost_at - interval '1 hour' WHERE said = 'gone'")
-    require_trusted(corpus, "cpu")
+    assert (
+        "was lost 3 times within an hour and is quarantined: The device is lost to this process: RuntimeError" in said
+    )
+    corpus.execute("UPDATE sum_assets.device_loss SET lost_at = lost_at - interval '1 hour' WHERE message = 'gone'")
+    require_not_quarantined(corpus, "cpu")
     corpus.execute("UPDATE sum_assets.device_loss SET lost_at = clock_timestamp()")
     with pytest.raises(UserError, match="`sum-assets devices reset`"):
-        require_trusted(corpus, "cpu")
-    assert trust(corpus) == ["cpu"]
+        require_not_quarantined(corpus, "cpu")
+    assert reset(corpus) == ["cpu"]
     assert materialize(instance, FIRST.key, None, config).success
 
 

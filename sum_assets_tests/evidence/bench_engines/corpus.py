@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGene
 
 from sum_assets.benchmark.sweep import Preset
 from sum_assets.database.benchmark_results import draw_sample
-from sum_assets.database.results import read_abstracts
+from sum_assets.database.source import read_abstracts
 from sum_assets.defs.resources.summarizer import demo_summarizer
 from sum_assets.summarizer import resolve_settings
 from sum_assets.summarizer.models import build_once, stop_tokens
@@ -24,7 +24,7 @@ class Corpus:
 
     def __init__(self, connection: Connection) -> None:
         self.ids = draw_sample(connection, MORE_ROWS + WARM_UP)
-        self._texts = {row.abstract_id: row.abstract or "" for row in read_abstracts(connection, self.ids)}
+        self._texts = {row.abstract_id: row.text for row in read_abstracts(connection, self.ids)}
         demo = demo_summarizer()
         t5 = {"model": str(_t5(connection)), "prompt": "summarize: "}
         self.settings = {

@@ -17,8 +17,8 @@ from sum_assets.benchmark.cell import Task
 from sum_assets.benchmark.run import run_cell
 from sum_assets.benchmark.sweep import BASELINE, Preset, Sweep
 from sum_assets.database.benchmark_results import BenchmarkRow, SummaryWriter, forget_summaries
-from sum_assets.database.results import SummaryRow, Writer
-from sum_assets.summarizer import resolve_settings
+from sum_assets.database.results import ResultStore
+from sum_assets.summarizer import Summary, resolve_settings
 from sum_assets.summarizer.engines.ctranslate2_engine import converted
 from sum_assets.summarizer.engines.subprocess_engine import exported
 from sum_assets.summarizer.environments import python_of
@@ -126,15 +126,15 @@ def measure_writes(connection: Connection, rows: int = 4096, single: int = 512) 
     SummaryWriter(key, one_by_one=True).write(connection, first_rows)
     one_by_one = single / (time.perf_counter() - started)
     forget_summaries(connection, key)
-    writer = Writer("bench-engines", "bench-engines")
-    writer.register(connection, {})
-    summaries = [SummaryRow(i, b"", text, 300, 64, False, "stop") for i in ids]
+    store = ResultStore("bench-engines", "bench-engines")
+    store.register(connection, {})
+    summaries = [Summary(i, text, 300, 64, False, "stop") for i in ids]
     rates = {"one_by_one": one_by_one}
     for size in (64, rows):
         connection.execute("DELETE FROM sum_assets.generated_summary WHERE fingerprint = 'bench-engines'")
         started = time.perf_counter()
         for first in range(0, rows, size):
-            writer.write(connection, summaries[first : first + size])
+            store.write(connection, summaries[first : first + size], dict.fromkeys(ids, b""))
         rates[f"by_{size}"] = rows / (time.perf_counter() - started)
     connection.execute("DELETE FROM sum_assets.generated_summary WHERE fingerprint = 'bench-engines'")
     connection.execute("DELETE FROM sum_assets.summarizer_config WHERE fingerprint = 'bench-engines'")

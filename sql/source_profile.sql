@@ -1,4 +1,4 @@
--- A range of the source as it is now; lengths in characters.
+-- A range of the source as it is now; lengths in characters. verify_range.sql computes the same content_hash.
 SELECT count(*) AS rows,
        count(DISTINCT abstract_id) AS ids,
        count(*) FILTER (WHERE abstract IS NULL) AS null_rows,

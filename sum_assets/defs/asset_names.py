@@ -1,0 +1,5 @@
+"""The names of all assets, in the order of the graph: the one list of them."""
+
+#: What the job `summarize_corpus` and a backfill materialize.
+CORPUS_ASSETS = ("abstracts", "summaries", "summary_table")
+BENCHMARK_ASSETS = ("benchmark", "benchmark_report")

@@ -1,0 +1,41 @@
+"""Checks a run's configuration, and turns errors into failures that a person can read."""
+
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import dagster as dg
+
+from sum_assets.defs.asset_names import BENCHMARK_ASSETS, CORPUS_ASSETS
+from sum_assets.errors import EngineFaultError, UserError
+
+_KNOWN = {
+    "resources": {"gpu", "summarizer", "postgres", "io_manager"},
+    "ops": {*CORPUS_ASSETS, *BENCHMARK_ASSETS},
+}
+
+
+@contextmanager
+def failing_clearly(context: dg.AssetExecutionContext) -> Iterator[None]:
+    """Check the configuration's keys, and fail with a UserError's own words inside.
+
+    An engine's fault may pass in a fresh process: the asset's retry policy decides.
+    """
+    try:
+        _check_keys(context)
+        yield
+    except UserError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+    except EngineFaultError as error:
+        raise dg.Failure(description=str(error)) from error
+
+
+def _check_keys(context: dg.AssetExecutionContext) -> None:
+    """Raise UserError for a resource or op that does not exist: Dagster's own asset job ignores it."""
+    for section, known in _KNOWN.items():
+        for key in cast(dict[str, object], context.run.run_config.get(section) or {}):
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(sorted(known))}."
+                raise UserError(f"The run configuration has an unknown key {key!r} under {section!r}.{hint}")
