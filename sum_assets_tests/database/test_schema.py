@@ -6,6 +6,7 @@ import psycopg
 import pytest
 from psycopg import Connection
 
+from sum_assets.database import schema
 from sum_assets.database.connection import connect
 from sum_assets.database.schema import NEWEST, migrate, require_schema
 from sum_assets.errors import UserError
@@ -19,6 +20,27 @@ def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:
         assert len(migrate(connection)) == NEWEST
         assert migrate(connection) == []
         require_schema(connection)
+
+
+def test_renamed_columns_keep_their_rows(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with connect(empty_database_url) as connection:
+        with monkeypatch.context() as earlier:
+            earlier.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:7])
+            assert len(migrate(connection)) == 7
+        connection.execute("INSERT INTO sum_assets.summarizer_config VALUES ('f', '{}')")
+        connection.execute("INSERT INTO sum_assets.engine_hang VALUES ('f', 1, 'hash', 16, 'run')")
+        connection.execute("INSERT INTO sum_assets.device_loss VALUES ('host', 'cuda:0', 'gone', 'run')")
+        connection.execute(
+            "INSERT INTO sum_assets.range_lease (token, ids, run_id, host, machine, pid, birth) "
+            "VALUES ('token', '[1,9]', 'run', 'host', 'boot', 7, 'start')"
+        )
+        assert migrate(connection) == [path.stem for path in schema.MIGRATIONS[7:]]
+        for query, row in (
+            ("SELECT abstract_id, group_size FROM sum_assets.engine_hang", (1, 16)),
+            ("SELECT device, message FROM sum_assets.device_loss", ("cuda:0", "gone")),
+            ("SELECT boot_id, pid, process_start FROM sum_assets.range_lease", ("boot", 7, "start")),
+        ):
+            assert connection.execute(query.encode()).fetchall() == [row]
 
 
 def test_a_schema_newer_than_the_code_is_refused(database: Connection) -> None:
