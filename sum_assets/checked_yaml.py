@@ -20,7 +20,7 @@ def read_checked(path: Path, model: type[Model], what: str) -> tuple[Model, yaml
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"The {what} file {path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
-        raise UserError(f"The {what} file {path} is no YAML: {error}") from error
+        raise UserError(f"The {what} file {path} is not valid YAML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or what
@@ -32,10 +32,10 @@ def line_of(node: yaml.Node | None, place: tuple[int | str, ...]) -> int:
     line = 1
     for part in place:
         if isinstance(node, yaml.MappingNode):
-            found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
-            if found is None:
+            entry = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+            if entry is None:
                 break
-            line, node = found[0].start_mark.line + 1, found[1]
+            line, node = entry[0].start_mark.line + 1, entry[1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
             line = node.start_mark.line + 1

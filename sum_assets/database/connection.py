@@ -55,9 +55,9 @@ def connect(url: str | None = None, **options: Any) -> Connection:
     or is too old.
     """
     url = url or database_url()
-    own: dict[str, Any] = {"connect_timeout": 10, "application_name": "sum_assets", **_KEEPALIVE}
+    defaults: dict[str, Any] = {"connect_timeout": 10, "application_name": "sum_assets", **_KEEPALIVE}
     try:
-        connection = psycopg.connect(url, autocommit=True, **own | options)
+        connection = psycopg.connect(url, autocommit=True, **defaults | options)
     except psycopg.Error as error:
         refused = isinstance(error, psycopg.ProgrammingError) or any(sign in str(error) for sign in _REFUSED)
         raise (UserError if refused else UnreachableError)(_unreachable(url, error)) from error
@@ -69,7 +69,7 @@ def connect(url: str | None = None, **options: Any) -> Connection:
 
 @contextmanager
 def transaction(connection: Connection, *, one_snapshot: bool = False) -> Iterator[None]:
-    """Open a transaction that does not wait for ever for a lock; with `one_snapshot` all its reads agree."""
+    """Open a transaction that waits for a lock at most `LOCK_TIMEOUT`; with `one_snapshot`, all its reads agree."""
     with connection.transaction():
         if one_snapshot:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -78,32 +78,36 @@ def transaction(connection: Connection, *, one_snapshot: bool = False) -> Iterat
 
 
 def explained(error: psycopg.Error) -> UserError | None:
-    """Return what a person can do about an error of the server's; None for an error of ours."""
-    said = error.diag.message_primary or str(error).strip()
-    rest = "Nothing was half written; run this again, and it goes on where it stopped."
+    """Return an error that says how to fix an error of the server; None where the code is at fault."""
+    message = error.diag.message_primary or str(error).strip()
+    rest = "Nothing was half written. Run this again: it goes on where it stopped."
     match error.sqlstate:
         case "53100":
-            return UserError(f"The disk of the database is full: {said}. Make room. {rest}")
+            return UserError(f"The disk of the database is full: {message}. Make room. {rest}")
         case "25006":
-            return UserError(f"The database is read-only: {said}. Name the primary server, or end its recovery. {rest}")
+            return UserError(
+                f"The database is read-only: {message}. Name the primary server, or end its recovery. {rest}"
+            )
         case "55P03":
             return UserError(
-                f"Somebody else has locked a table or row for longer than {LOCK_TIMEOUT}: {said}. Find out who in "
+                f"Another session has locked a table or row for longer than {LOCK_TIMEOUT}: {message}. Find it in "
                 f"pg_stat_activity and pg_locks, and end it. {rest}"
             )
         case "40001" | "40P01":
             return UserError(
-                f"Another session was in the way again and again: {said}. Find out which in pg_stat_activity, and let "
-                f"it end. {rest}"
+                f"Transactions of another session conflicted with this one again and again: {message}. Find it in "
+                f"pg_stat_activity, and let it end. {rest}"
             )
         case "42501":
-            return UserError(f"This role may not do that: {said}. README.md says which rights a run needs.")
+            return UserError(
+                f"This role may not do that: {message}. docs/how-to/your-own-table.md lists the rights that a run needs."
+            )
         case "53200" | "53300" | "53400" | "57014":
-            return UserError(f"The database has run out of something, or cancelled us: {said}. {rest}")
+            return UserError(f"The database ran out of a resource, or canceled the statement: {message}. {rest}")
     return None
 
 
-#: What a server answers that will say the same the next time.
+#: Answers of a server that will be the same the next time.
 _REFUSED = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")
 
 
@@ -113,14 +117,14 @@ def _unreachable(url: str, error: psycopg.Error) -> str:
     try:
         parts = conninfo.conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        return f"{URL_VARIABLE} is no PostgreSQL URL. Its form: postgresql://user:password@host:5432/name."
+        return f"{URL_VARIABLE} is not a valid PostgreSQL URL. Expected postgresql://user:password@host:5432/name."
     where = f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
     if "authentication failed" in reason or "no password supplied" in reason:
-        mend = f"Check the user and password in {URL_VARIABLE}."
+        fix = f"Check the user and password in {URL_VARIABLE}."
     elif "does not exist" in reason:
-        mend = f"Create it, or correct {URL_VARIABLE}."
+        fix = f"Create it, or correct {URL_VARIABLE}."
     elif source == URL_VARIABLE:
-        mend = f"Check that the server runs and that {URL_VARIABLE} is right."
+        fix = f"Check that the server runs and that {URL_VARIABLE} is right."
     else:
-        mend = f"Start it: `{start_command()}`."
-    return f"Cannot connect to PostgreSQL at {where} ({source}): {reason} {mend}"
+        fix = f"Start it: `{start_command()}`."
+    return f"Cannot connect to PostgreSQL at {where} ({source}): {reason} {fix}"

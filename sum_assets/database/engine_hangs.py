@@ -1,4 +1,4 @@
-"""Remembers what an engine may have hung on, for the process after it."""
+"""Records which abstracts an engine may have hung on, for the next process."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

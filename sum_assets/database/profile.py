@@ -1,4 +1,4 @@
-"""Looks at a range of the source: counts, lengths, and a hash of its content."""
+"""Profiles a range of the source: counts, lengths, and a hash of its content."""
 
 from dataclasses import dataclass
 

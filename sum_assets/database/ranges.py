@@ -71,7 +71,7 @@ def full_ranges(connection: Connection, ranges: Sequence[IdRange]) -> list[IdRan
     now = extent(connection, ranges)
     rows = max(1, round((now.abstracts - now.below - now.above) / len(ranges)))
     lo, hi = min(ranges).lo, max(ranges).hi
-    found = []
+    new = []
     for upwards, span, abstracts in (
         (False, IdRange(0, lo - 1), now.below),
         (True, IdRange(hi + 1, LARGEST_ID), now.above),
@@ -81,16 +81,16 @@ def full_ranges(connection: Connection, ranges: Sequence[IdRange]) -> list[IdRan
         near = lo - 1 if not upwards else hi + 1
         parameters = {"upwards": upwards, "lo": span.lo, "hi": span.hi, "rows": rows}
         for (end,) in connection.execute(statement("ranges_full"), parameters):
-            found.append(IdRange(near, end) if upwards else IdRange(end, near))
+            new.append(IdRange(near, end) if upwards else IdRange(end, near))
             near = end + 1 if upwards else end - 1
-    return sorted(found)
+    return sorted(new)
 
 
 def scans_sequentially(connection: Connection, span: IdRange) -> bool:
     """Return whether reading a range must scan the whole table, for want of an index on the ID.
 
-    The planner is asked with sequential scans made dear, since it rightly prefers one on a small table. A
-    plan without an index condition reads everything, by whichever node.
+    The planner is asked with sequential scans discouraged, since it rightly prefers one on a small table. A plan
+    without an index condition reads everything, whatever its nodes.
     """
     with connection.transaction():
         connection.execute("SET LOCAL enable_seqscan = off")

@@ -37,7 +37,7 @@ class Database:
         self.url = url or database_url()
         self._wait_seconds = wait_seconds
         self._connection: Connection | None = None
-        #: How often the server was away, for how many seconds in all, and whom to tell when it is back.
+        #: How often the server was away, for how many seconds in all, and what to call when it is back.
         self.outages = 0
         self.seconds_away = 0.0
         self.on_return: Callable[[str], object] = _log.warning
@@ -82,7 +82,7 @@ class Database:
             text = (
                 f"The database was away for {away:.0f} s, longer than the run waits (wait_seconds of the resource "
                 "postgres). Start it and run this again: what was committed stays, and the run goes on there. "
-                f"It said: {first_line(reason)}"
+                f"The last error: {first_line(reason)}"
             )
             _log.error(text)
             raise UnreachableError(text) from reason

@@ -1,4 +1,4 @@
-"""Says of each range how far it is, and who works on it, from the tables alone."""
+"""Reports the state of each range and its holder, from the tables alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ State = Literal["done", "running", "failed", "stale", "unpublished", "partial", 
 
 @dataclass(frozen=True, slots=True)
 class RangeStatus:
-    """A range held against its published fingerprint, else the newest; `holder` is a run, or one that failed."""
+    """A range compared with its published fingerprint, else its newest. `holder` is the run on it, or one that failed."""
 
     id_range: IdRange
     counts: RangeState
@@ -23,7 +23,7 @@ class RangeStatus:
 
     @property
     def state(self) -> State:
-        """What a person asks: is it done, and if not, does anybody do it, and what is in the way."""
+        """The state that `sum-assets status` shows."""
         counts = self.counts
         if self.holder and self.holder.alive:
             return "running"
@@ -39,7 +39,7 @@ class RangeStatus:
 
     @property
     def detail(self) -> str:
-        """Who works on it, or why the last run failed."""
+        """The run that works on it, or why the last one failed."""
         if self.holder is None:
             return ""
         if self.holder.alive:

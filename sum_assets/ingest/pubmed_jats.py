@@ -18,7 +18,7 @@ _JATS_IDS = {"pmc": ("pmc", "pmcid"), "pmid": ("pmid",)}
 
 
 def read_xml(stream: io.BufferedReader, options: ReaderOptions) -> Iterator[Record | Skipped]:
-    """Yield the records of a PubMed or JATS file, told apart by the root element."""
+    """Yield the records of a PubMed or JATS file, distinguished by the root element."""
     head = etree.XMLPullParser(events=["start"], **_XML)
     head.feed(stream.peek())
     root = next((element.tag for _, element in head.read_events()), None)

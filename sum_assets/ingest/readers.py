@@ -22,7 +22,7 @@ def read_records(
 ) -> Generator[Record | Skipped, None, None]:
     """Yield the records of `stream`, the opened file `path`, in its order and in flat memory.
 
-    Raises UserError, with the line or row where known, where the file is no such file, is cut off or corrupt,
+    Raises UserError, with the line or row where known, where the file has another format, is cut off or corrupt,
     or lacks a column.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
@@ -41,7 +41,7 @@ def read_records(
     try:
         yield from records
     except etree.XMLSyntaxError as error:
-        raise UserError(f"{path} is no whole XML: {error.msg}. Fetch it again.") from error
+        raise UserError(f"{path} is not complete XML: {error.msg}. Fetch it again.") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is cut off or corrupt: {error}. Fetch it again.") from error
     except UnicodeError as error:

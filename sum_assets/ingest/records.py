@@ -43,8 +43,8 @@ class Skipped:
 
 def make_record(id_text: str, title: str, abstract: str, version: int, where: str) -> Record | Skipped:
     """Return a record where PostgreSQL can hold it, else the reason to skip it."""
-    found = _ID.fullmatch(id_text.strip())
-    if not found or not 1 <= int(found[1]) <= LARGEST_ID:
+    match = _ID.fullmatch(id_text.strip())
+    if not match or not 1 <= int(match[1]) <= LARGEST_ID:
         return Skipped("bad_id", f"{where}, ID {id_text[:40]!r}")
     if not abstract.strip():
         return Skipped("no_abstract", where)
@@ -54,4 +54,4 @@ def make_record(id_text: str, title: str, abstract: str, version: int, where: st
         return Skipped("lone_surrogate", where)
     # A title is not worth losing an abstract for.
     usable = title.strip() and "\0" not in title and not _SURROGATE.search(title)
-    return Record(int(found[1]), title if usable else None, abstract, version)
+    return Record(int(match[1]), title if usable else None, abstract, version)

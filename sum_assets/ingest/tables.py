@@ -28,7 +28,7 @@ def _columns(present: Iterable[str], options: ReaderOptions) -> list[str | None]
 
 def read_csv(stream: io.BufferedIOBase, options: ReaderOptions) -> Iterator[Record | Skipped]:
     """Yield the records of a CSV file in UTF-8 with a header."""
-    # Bytes that are no UTF-8 become lone surrogates, so that they cost one record and not the file.
+    # Invalid UTF-8 becomes lone surrogates: one record is skipped, not the file.
     frames = pd.read_csv(
         stream,
         dtype=object,
@@ -72,7 +72,7 @@ def _rows(frame: pd.DataFrame, columns: list[str | None], before: int) -> Iterat
     for row, values in enumerate(zip(*cells, strict=False), before + 1):
         abstract_id, abstract, title, version = (_text(value) for value in values)
         if version and not _VERSION.fullmatch(version):
-            raise ValueError(f"the version {version[:40]!r} in row {row} is no whole number")
+            raise ValueError(f"the version {version[:40]!r} in row {row} is not a whole number")
         yield make_record(abstract_id, title, abstract, int(version or 0), f"row {row}")
 
 

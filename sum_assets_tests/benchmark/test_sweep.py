@@ -48,7 +48,7 @@ def test_a_grid_is_every_combination_but_the_excluded(tmp_path: Path) -> None:
         ("\ngrid:\n  axes: {device: [gpu]}\n", "line 2: grid: .*device is auto, cpu"),
         ("presets:\n  a: {naive: true}\n", "line 1: presets: .*set naive for the preset baseline"),
         ("presets:\n  reference: {precision: bfloat16}\n", "line 1: presets: .*reference is full precision"),
-        ("a: [", "is no YAML"),
+        ("a: [", "is not valid YAML"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:

@@ -119,7 +119,7 @@ def test_reset_refuses_while_there_are_results(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("verify", "--range", "12"), "'12' is no ID range"),
+        (("verify", "--range", "12"), "'12' is not a valid ID range"),
         (("verify", "--range", "0000000001-0000000002"), "is not registered. `sum-assets ranges` lists"),
         (("materialize", "0000000001-0000000002"), "is not registered"),
         (("load", "none.csv"), "Cannot open none.csv"),

@@ -115,7 +115,7 @@ def test_what_a_person_must_fix_is_said(ours: Database, database: Connection, mo
     monkeypatch.setattr(db, "LOCK_TIMEOUT", "100ms")
     with database.transaction():
         database.execute("LOCK sum_assets.generated_summary")
-        with pytest.raises(UserError, match="Somebody else has locked a table or row for longer than 100ms"):
+        with pytest.raises(UserError, match="Another session has locked a table or row for longer than 100ms"):
             write()
     ours.run(lambda connection: connection.execute("SET default_transaction_read_only = on"))
     with pytest.raises(UserError, match=r"The database is read-only.* Nothing was half written"):
@@ -153,6 +153,9 @@ def test_what_is_always_in_the_way_ends_in_a_sentence(ours: Database, monkeypatc
         tries.append(1)
         connection.execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001'; END $$")
 
-    with pytest.raises(UserError, match=r"Another session was in the way again and again: .* Nothing was half written"):
+    with pytest.raises(
+        UserError,
+        match=r"Transactions of another session conflicted with this one again and again: .* Nothing was half written",
+    ):
         ours.run(work)
     assert len(tries) == 4

@@ -55,7 +55,7 @@ def test_a_schema_newer_than_the_code_is_refused(database: Connection) -> None:
     [
         ("postgresql://u:secret@127.0.0.1:1/x", "Check that the server runs"),
         ("postgresql://u:secret@/x?host=/nowhere", "Check that the server runs"),
-        ("mysql://u:secret@h/x", "is no PostgreSQL URL"),
+        ("mysql://u:secret@h/x", "is not a valid PostgreSQL URL"),
     ],
 )
 def test_a_server_out_of_reach_is_named_without_the_password(

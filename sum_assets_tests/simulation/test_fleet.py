@@ -29,7 +29,7 @@ def test_shipped_fleets_play_and_say_what_they_assume(path: Path) -> None:
         ("devices:\n  a: {count: 1}\n", "line 2: devices.a: .*either preset or abstracts_per_second"),
         ("devices:\n  a: {count: 1, abstracts_per_second: 2}\n", "line 2: devices.a: .*measured or assumption"),
         ("devices:\n  a: {count: 1, preset: x, crashs: {}}\n", "line 2: devices.a.crashs: Extra inputs"),
-        ("devices: [", "is no YAML"),
+        ("devices: [", "is not valid YAML"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
