@@ -100,7 +100,7 @@ def explained(error: psycopg.Error) -> UserError | None:
             )
         case "42501":
             return UserError(
-                f"This role may not do that: {message}. docs/how-to/your-own-table.md lists the rights that a run needs."
+                f"This role may not do that: {message}. docs/how-to/your-own-table.md lists the rights to grant."
             )
         case "53200" | "53300" | "53400" | "57014":
             return UserError(f"The database ran out of a resource, or canceled the statement: {message}. {rest}")

@@ -15,7 +15,7 @@ State = Literal["done", "running", "failed", "stale", "unpublished", "partial", 
 
 @dataclass(frozen=True, slots=True)
 class RangeStatus:
-    """A range compared with its published fingerprint, else its newest. `holder` is the run on it, or one that failed."""
+    """A range compared with its published fingerprint, else its newest; `holder` is its run, or its failed one."""
 
     id_range: IdRange
     counts: RangeState
