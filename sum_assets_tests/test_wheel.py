@@ -54,7 +54,7 @@ def command(environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_wheel_carries_its_files(command: Command, environment: Path) -> None:
-    shipped = "sql/pending.sql", "sql/migrations/0001_tables.sql", "dagster.yaml", "workspace.yaml", "py.typed"
+    shipped = "sql/results_pending.sql", "sql/migrations/0001_tables.sql", "dagster.yaml", "workspace.yaml", "py.typed"
     code = (
         "import sum_assets, pathlib, sys; folder = pathlib.Path(sum_assets.__file__).parent; print(folder); "
         "print(*[name for name in sys.argv[1:] if not (folder / name).is_file()]); "
