@@ -19,7 +19,7 @@ from sum_assets.id_range import IdRange
 from sum_assets.progress import Progress
 from sum_assets.range_report import RangeResult
 from sum_assets.summarizer import Phases, Summarizer
-from sum_assets.summarizer.isolate import health_check, summarize_each
+from sum_assets.summarizer.isolate_failures import health_check, summarize_each
 
 #: Abstracts handed to the engine at once: enough to sort by length, few enough to hold in memory.
 WINDOW = 4096

@@ -10,9 +10,9 @@ from sum_assets.benchmark.confidence_interval import Estimate, Noise, estimate, 
 from sum_assets.benchmark.corpus_lengths import Corpus
 from sum_assets.benchmark.preset_result import PresetResult
 from sum_assets.benchmark.projection import Tokens, project
-from sum_assets.benchmark.quality import Gate, Quality, compare, gate
+from sum_assets.benchmark.quality_gate import Gate, Quality, compare, gate
 from sum_assets.benchmark.report import BenchmarkReport
-from sum_assets.benchmark.run import CellMeasurement
+from sum_assets.benchmark.run_sweep import CellMeasurement
 from sum_assets.benchmark.sweep import BASELINE, REFERENCE
 from sum_assets.database.benchmark_results import SampleSummary, summaries_of
 from sum_assets.errors import UserError

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import Connection
 
-from sum_assets.database.profile import FRACTIONS, Lengths, recorded_lengths, source_lengths
 from sum_assets.database.source import count_source
+from sum_assets.database.source_profile import FRACTIONS, Lengths, recorded_lengths, source_lengths
 from sum_assets.errors import UserError
 from sum_assets.pipeline import WINDOW
 

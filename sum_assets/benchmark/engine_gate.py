@@ -5,8 +5,8 @@ from collections.abc import Callable
 from psycopg import Connection
 
 from sum_assets.benchmark.cell import Task
-from sum_assets.benchmark.quality import Gate, compare, gate
-from sum_assets.benchmark.run import run_cell
+from sum_assets.benchmark.quality_gate import Gate, compare, gate
+from sum_assets.benchmark.run_sweep import run_cell
 from sum_assets.benchmark.sweep import Preset
 from sum_assets.database.benchmark_results import (
     SampleSummary,

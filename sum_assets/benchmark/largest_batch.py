@@ -7,7 +7,7 @@ import numpy as np
 from psycopg import Connection
 
 from sum_assets.benchmark.cell import Task
-from sum_assets.benchmark.run import run_cell
+from sum_assets.benchmark.run_sweep import run_cell
 from sum_assets.benchmark.sweep import Preset
 from sum_assets.database.benchmark_results import draw_sample, forget_summaries
 from sum_assets.errors import UserError

@@ -8,7 +8,7 @@ from typing import Any
 from sum_assets.benchmark.cell import CellResult, Outcome
 from sum_assets.benchmark.confidence_interval import Estimate
 from sum_assets.benchmark.projection import Projection
-from sum_assets.benchmark.quality import Gate, Quality
+from sum_assets.benchmark.quality_gate import Gate, Quality
 from sum_assets.summarizer import GpuSettings
 from sum_assets.units import count, duration
 

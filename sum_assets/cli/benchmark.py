@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from sum_assets.benchmark.report import BenchmarkReport
-    from sum_assets.benchmark.run import CellMeasurement
+    from sum_assets.benchmark.run_sweep import CellMeasurement
 
 app = typer.Typer()
 
@@ -64,8 +64,8 @@ def benchmark(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure the presets of the registered sweep in turn. If it is killed, the next start resumes it."""
-    from sum_assets.benchmark import render
-    from sum_assets.benchmark.run import registered_sweep, run_sweep
+    from sum_assets.benchmark import render_report as render
+    from sum_assets.benchmark.run_sweep import registered_sweep, run_sweep
     from sum_assets.database import schema
     from sum_assets.database.benchmark_results import store_sweep
     from sum_assets.database.connection import connect
@@ -107,7 +107,7 @@ def largest_batch(
     """Find the largest batch that fits in memory, by measuring small ones and bisection."""
     from sum_assets.benchmark.largest_batch import Probe
     from sum_assets.benchmark.largest_batch import largest_batch as find
-    from sum_assets.benchmark.run import registered_sweep
+    from sum_assets.benchmark.run_sweep import registered_sweep
     from sum_assets.database import schema
     from sum_assets.database.connection import connect
 
@@ -142,8 +142,8 @@ def report(
     rows: Rows = None,
 ) -> None:
     """Compare the measured presets of the registered sweep. Nothing is measured."""
-    from sum_assets.benchmark import render
-    from sum_assets.benchmark.run import earlier_measurements, registered_sweep
+    from sum_assets.benchmark import render_report as render
+    from sum_assets.benchmark.run_sweep import earlier_measurements, registered_sweep
     from sum_assets.database import schema
     from sum_assets.database.connection import connect
 
@@ -185,7 +185,7 @@ def _build_report(
 
 
 def _print_report(benchmark_report: "BenchmarkReport", compared: bool = False) -> None:
-    from sum_assets.benchmark.tables import sections
+    from sum_assets.benchmark.report_tables import sections
 
     # Quality and details are too wide for most terminals.
     shown = sections(benchmark_report, compared)

@@ -11,7 +11,7 @@ from sum_assets.database import embedded, schema
 from sum_assets.database.connection import connect
 from sum_assets.database.device_losses import reset as reset_devices
 from sum_assets.paths import DEMO_VARIABLE, base_dir, demo_dir, home, postgres_dir
-from sum_assets.summarizer import environments
+from sum_assets.summarizer import engine_environments as environments
 
 db = typer.Typer(no_args_is_help=True, help="Start and stop the embedded PostgreSQL server.")
 engine = typer.Typer(no_args_is_help=True, help="Install engines that need an environment of their own.")

@@ -4,7 +4,7 @@ import math
 
 from sum_assets.benchmark.build_report import build_report
 from sum_assets.benchmark.corpus_lengths import read_corpus
-from sum_assets.benchmark.run import earlier_measurements, registered_sweep
+from sum_assets.benchmark.run_sweep import earlier_measurements, registered_sweep
 from sum_assets.database import schema
 from sum_assets.database.connection import connect
 from sum_assets.errors import UserError

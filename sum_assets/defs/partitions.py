@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from sum_assets.defs.run_config import failing_clearly
+from sum_assets.defs.failures import failing_clearly
 from sum_assets.id_range import IdRange
 
 id_ranges = dg.DynamicPartitionsDefinition(name="id_range")

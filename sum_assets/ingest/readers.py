@@ -10,9 +10,9 @@ import pyarrow as pa
 from lxml import etree
 
 from sum_assets.errors import UserError
+from sum_assets.ingest.csv_parquet import read_csv, read_parquet
 from sum_assets.ingest.pubmed_jats import read_xml
 from sum_assets.ingest.records import ReaderOptions, Record, Skipped
-from sum_assets.ingest.tables import read_csv, read_parquet
 
 FORMATS = ".xml, .nxml or .csv (also with .gz), or .parquet"
 

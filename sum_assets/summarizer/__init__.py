@@ -6,11 +6,11 @@
 from typing import TYPE_CHECKING
 
 from sum_assets.summarizer.phases import Phases
-from sum_assets.summarizer.settings import GpuSettings, SummarizerSettings
 from sum_assets.summarizer.types import Abstract, EngineState, Rejection, Summarizer, Summary, WorkerState
+from sum_assets.summarizer.user_settings import GpuSettings, SummarizerSettings
 
 if TYPE_CHECKING:
-    from sum_assets.summarizer.resolved import ResolvedSettings
+    from sum_assets.summarizer.resolved_settings import ResolvedSettings
 
 
 def resolve_settings(gpu: GpuSettings, summarizer: SummarizerSettings) -> "ResolvedSettings":
@@ -31,17 +31,17 @@ def open_summarizer(resolved: "ResolvedSettings", *, naive: bool = False) -> Sum
     """
     from sum_assets.summarizer.engine_registry import import_attribute
     from sum_assets.summarizer.engines.token_engine import TokenEngine, load_generator
-    from sum_assets.summarizer.resolved import ModelSettings
+    from sum_assets.summarizer.resolved_settings import ModelSettings
 
     if not isinstance(resolved, ModelSettings):
         engine: Summarizer = import_attribute(resolved.spec.opens)(resolved)
         return engine
     if resolved.ray_address:
-        from sum_assets.summarizer.parallel.ray_pool import open_ray_pool
+        from sum_assets.summarizer.parallel.ray_worker_pool import open_ray_pool
 
         return TokenEngine(resolved, lambda _: open_ray_pool(resolved))
     if len(resolved.worker_devices) > 1:
-        from sum_assets.summarizer.parallel.pool import open_pool
+        from sum_assets.summarizer.parallel.worker_pool import open_pool
 
         return TokenEngine(resolved, lambda tokenizer: open_pool(resolved, tokenizer))
     return TokenEngine(resolved, lambda tokenizer: load_generator(resolved, tokenizer, naive=naive))

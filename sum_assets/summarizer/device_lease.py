@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sum_assets.errors import UnsupportedError, UserError
-from sum_assets.summarizer.settings import GpuSettings
+from sum_assets.summarizer.user_settings import GpuSettings
 
 SLOTS_VARIABLE = "SUM_ASSETS_DEVICE_SLOTS"
 FOLDER_VARIABLE = "SUM_ASSETS_LEASES"

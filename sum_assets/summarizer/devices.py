@@ -13,8 +13,8 @@ import torch
 
 from sum_assets.errors import UnsupportedError, UserError
 from sum_assets.summarizer.engine_registry import ENGINES
-from sum_assets.summarizer.settings import GpuSettings
 from sum_assets.summarizer.types import Attention, DeviceKind, Precision, Quantization
+from sum_assets.summarizer.user_settings import GpuSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any, cast
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from sum_assets.errors import UnsupportedError, UserError
-from sum_assets.summarizer import environments
+from sum_assets.summarizer import engine_environments as environments
 from sum_assets.summarizer.devices import (
     Device,
     check_cuda_graphs,
@@ -19,9 +19,9 @@ from sum_assets.summarizer.devices import (
 from sum_assets.summarizer.engine_registry import ENGINES, EngineSpec, import_attribute
 from sum_assets.summarizer.memory import check_memory, predict
 from sum_assets.summarizer.models import ModelFiles, find_model, generation_rules
-from sum_assets.summarizer.resolved import ModelSettings, ResolvedSettings
-from sum_assets.summarizer.settings import GpuSettings, SummarizerSettings
+from sum_assets.summarizer.resolved_settings import ModelSettings, ResolvedSettings
 from sum_assets.summarizer.types import Architecture, Attention, Precision
+from sum_assets.summarizer.user_settings import GpuSettings, SummarizerSettings
 
 
 def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> ResolvedSettings:

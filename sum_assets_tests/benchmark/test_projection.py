@@ -11,7 +11,7 @@ from sum_assets.benchmark.cell import CellResult
 from sum_assets.benchmark.confidence_interval import Noise, pooled_noise
 from sum_assets.benchmark.corpus_lengths import Corpus, mix_lengths
 from sum_assets.benchmark.projection import Tokens, project
-from sum_assets.database.profile import FRACTIONS, Lengths
+from sum_assets.database.source_profile import FRACTIONS, Lengths
 
 LOAD, PER_ROW, PER_TOKEN, PER_SQUARE, WRITE = 5.0, 0.3, 0.0005, 0.000001, 0.01
 BATCH, CELL = 16, 64

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from psycopg import Connection
 
-from sum_assets.benchmark import render
+from sum_assets.benchmark import render_report as render
 from sum_assets.benchmark.build_report import build_report
 from sum_assets.benchmark.corpus_lengths import read_corpus
 from sum_assets.benchmark.report import BenchmarkReport
-from sum_assets.benchmark.run import run_sweep
+from sum_assets.benchmark.run_sweep import run_sweep
 from sum_assets.benchmark.sweep import Sweep
-from sum_assets.database.profile import profile, record_profile
+from sum_assets.database.source_profile import profile, record_profile
 from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
 from sum_assets.summarizer import SummarizerSettings

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from sum_assets.benchmark import run as benchmark
+from sum_assets.benchmark import run_sweep as benchmark
 from sum_assets.benchmark.cell import CellResult, Task
-from sum_assets.benchmark.run import registered_sweep, run_sweep
+from sum_assets.benchmark.run_sweep import registered_sweep, run_sweep
 from sum_assets.benchmark.sweep import Sweep
 from sum_assets.database.benchmark_results import BenchmarkRow, SummaryWriter, store_sweep
 from sum_assets.summarizer import SummarizerSettings

@@ -21,7 +21,7 @@ import pytest
 import yaml
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
-from sum_assets.defs.resources.summarizer import demo_summarizer
+from sum_assets.defs.resources import demo_summarizer
 
 CHROMIUM = shutil.which("chromium")
 SWITCHES = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --no-first-run"

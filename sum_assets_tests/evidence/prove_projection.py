@@ -20,10 +20,10 @@ from sum_assets.benchmark.cell import CellResult
 from sum_assets.benchmark.confidence_interval import pooled_noise
 from sum_assets.benchmark.corpus_lengths import Corpus, mix_lengths
 from sum_assets.benchmark.projection import Projection, Tokens, project
-from sum_assets.benchmark.run import CellMeasurement, earlier_measurements, plan, registered_sweep
+from sum_assets.benchmark.run_sweep import CellMeasurement, earlier_measurements, plan, registered_sweep
 from sum_assets.cli.demo import pubmed_file
 from sum_assets.database.connection import connect
-from sum_assets.database.profile import recorded_lengths
+from sum_assets.database.source_profile import recorded_lengths
 from sum_assets.defs.instance import failure_message, materialize, open_instance, registered_ranges
 from sum_assets.id_range import IdRange
 from sum_assets_tests.evidence.harness import run_command, run_in_folder, write_results

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sum_assets.database.connection import connect
-from sum_assets.defs.resources.summarizer import demo_summarizer
+from sum_assets.defs.resources import demo_summarizer
 from sum_assets.simulation.fleet import Crashes, Fleet, Group, Runs
 from sum_assets.simulation.monte_carlo import Simulation, simulate
 from sum_assets_tests.evidence.dagster_site import DagsterSite, RunTimes

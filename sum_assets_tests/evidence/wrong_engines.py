@@ -12,10 +12,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sum_assets.benchmark.quality import Quality, compare, gate
+from sum_assets.benchmark.quality_gate import Quality, compare, gate
 from sum_assets.cli.demo import pubmed_file
 from sum_assets.database.benchmark_results import SampleSummary
-from sum_assets.defs.resources.summarizer import demo_summarizer
+from sum_assets.defs.resources import demo_summarizer
 from sum_assets.ingest.readers import read_records
 from sum_assets.ingest.records import ReaderOptions, Record
 from sum_assets.summarizer import (

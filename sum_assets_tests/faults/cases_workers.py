@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from sum_assets.summarizer.parallel import scheduler
+from sum_assets.summarizer.parallel import batch_scheduler as scheduler
 from sum_assets_tests.faults import patches, slow_worker
 from sum_assets_tests.faults.cases import case, check, copier, wait_until
 from sum_assets_tests.faults.command import Patch, Run

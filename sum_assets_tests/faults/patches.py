@@ -13,14 +13,14 @@ import psycopg
 from psycopg import Connection
 
 import sum_assets.pipeline
+import sum_assets.summarizer.engine_environments
 import sum_assets.summarizer.engines.subprocess_engine
-import sum_assets.summarizer.environments
 from sum_assets.database import publish, results
 from sum_assets.summarizer import Abstract, Phases, Rejection, Summarizer, Summary, watchdog
 
 # Any: mypy does not let names be replaced that these modules import.
 pipeline: Any = sum_assets.pipeline
-environments: Any = sum_assets.summarizer.environments
+environments: Any = sum_assets.summarizer.engine_environments
 subprocess_engine: Any = sum_assets.summarizer.engines.subprocess_engine
 
 GENERATED = "SUM_ASSETS_TESTS_GENERATED"

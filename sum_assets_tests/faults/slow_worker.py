@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from sum_assets.summarizer.engine_environments import program
 from sum_assets.summarizer.engines.batching import BatchGenerator
-from sum_assets.summarizer.environments import program
 
 #: The file to which each prompt is logged when its batch begins.
 BEGUN = "SUM_ASSETS_TESTS_BEGUN"

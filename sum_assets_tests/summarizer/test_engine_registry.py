@@ -11,14 +11,15 @@ import pytest
 from pydantic import ValidationError
 
 from sum_assets.defs.resources import GpuResource
-from sum_assets.summarizer import GpuSettings, environments, settings
+from sum_assets.summarizer import GpuSettings, user_settings
+from sum_assets.summarizer import engine_environments as environments
 from sum_assets.summarizer.engine_registry import ENGINES, import_attribute, installable_engines
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_engines_of_registry_settings_extras_and_environments_agree() -> None:
-    assert get_args(settings.Engine) == tuple(ENGINES)
+    assert get_args(user_settings.Engine) == tuple(ENGINES)
     assert all(name == spec.name for name, spec in ENGINES.items())
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for spec in ENGINES.values():
@@ -52,6 +53,6 @@ def test_an_unknown_engine_is_refused_by_settings_and_by_dagster() -> None:
 
 
 def test_settings_and_registry_load_no_engine_and_no_torch() -> None:
-    program = "import sys, sum_assets.summarizer.settings; print('torch' in sys.modules, 'transformers' in sys.modules)"
+    program = "import sys, sum_assets.summarizer; print('torch' in sys.modules, 'transformers' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert ran.stdout.split() == ["False", "False"]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from sum_assets.defs.resources.summarizer import demo_summarizer
+from sum_assets.defs.resources import demo_summarizer
 from sum_assets.errors import UserError
 from sum_assets.summarizer.models import find_model
 from sum_assets.summarizer.prompts import PromptEncoder

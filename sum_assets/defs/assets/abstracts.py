@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from sum_assets.database.profile import FRACTIONS, Profile, profile, record_profile
 from sum_assets.database.reconnect import Database
+from sum_assets.database.source_profile import FRACTIONS, Profile, profile, record_profile
 from sum_assets.defs.partitions import id_ranges, joint_data_version, ranges_of
 from sum_assets.defs.resources import PostgresResource
 from sum_assets.errors import UserError

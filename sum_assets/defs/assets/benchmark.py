@@ -10,10 +10,10 @@ from pydantic import Field
 from sum_assets.benchmark.build_report import build_report
 from sum_assets.benchmark.corpus_lengths import Corpus, read_corpus
 from sum_assets.benchmark.preset_result import PresetResult
-from sum_assets.benchmark.run import CellMeasurement, earlier_measurements, registered_sweep, run_sweep
+from sum_assets.benchmark.run_sweep import CellMeasurement, earlier_measurements, registered_sweep, run_sweep
+from sum_assets.defs.failures import failing_clearly
 from sum_assets.defs.partitions import id_ranges
 from sum_assets.defs.resources import PostgresResource
-from sum_assets.defs.run_config import failing_clearly
 from sum_assets.errors import UserError
 
 presets = dg.DynamicPartitionsDefinition(name="preset")
@@ -89,8 +89,8 @@ def benchmark_report(context: dg.AssetExecutionContext, postgres: PostgresResour
     """All results of the registered sweep side by side, and the run configuration of the winner."""
     # Imported here, since every step of every run is a process, and would load matplotlib in vain.
     from sum_assets.benchmark.plots import as_markdown_image, figures
-    from sum_assets.benchmark.render import markdown_table
-    from sum_assets.benchmark.tables import sections
+    from sum_assets.benchmark.render_report import markdown_table
+    from sum_assets.benchmark.report_tables import sections
 
     with failing_clearly(context), postgres.connection() as connection:
         measurements = earlier_measurements(connection, *registered_sweep(connection))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from sum_assets.summarizer.device_errors import is_out_of_memory
-from sum_assets.summarizer.resolved import ModelSettings
+from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import EngineState, Output
 
 

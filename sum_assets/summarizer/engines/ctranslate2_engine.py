@@ -12,7 +12,7 @@ from sum_assets.errors import UnsupportedError, UserError
 from sum_assets.summarizer.devices import Device
 from sum_assets.summarizer.engines.batching import BatchGenerator
 from sum_assets.summarizer.models import build_once, generation_config, local_folder, stop_tokens
-from sum_assets.summarizer.resolved import ModelSettings
+from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import Precision, Quantization
 
 #: Rows of a batch that a replica gets at least, on a CPU. Replicas run in parallel with threads of their own, since

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from sum_assets.summarizer.phases import Phases
-from sum_assets.summarizer.resolved import LEAD_SENTENCES, LeadSettings
+from sum_assets.summarizer.resolved_settings import LEAD_SENTENCES, LeadSettings
 from sum_assets.summarizer.types import Abstract, EngineState, Rejection, Summary
 
 # A sentence ends before blanks and a capital, a digit or a bracket, but not after an initial or "vs.", "e.g." and such.

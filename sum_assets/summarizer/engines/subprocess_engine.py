@@ -17,10 +17,10 @@ from typing import Any
 import torch
 
 from sum_assets.errors import UserError, WorkerError
-from sum_assets.summarizer import environments
-from sum_assets.summarizer.environments import program
+from sum_assets.summarizer import engine_environments as environments
+from sum_assets.summarizer.engine_environments import program
 from sum_assets.summarizer.models import build_once, local_folder, stop_tokens
-from sum_assets.summarizer.resolved import ModelSettings
+from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import EngineState, Output
 
 #: Seconds without an answer after which a worker counts as hung: far more than a batch takes.

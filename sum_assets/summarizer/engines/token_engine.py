@@ -11,7 +11,7 @@ from sum_assets.summarizer.engine_registry import import_attribute
 from sum_assets.summarizer.models import stop_tokens
 from sum_assets.summarizer.phases import Phases
 from sum_assets.summarizer.prompts import Encoded, PromptEncoder
-from sum_assets.summarizer.resolved import ModelSettings
+from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import Abstract, EngineState, Generator, Output, Rejection, Summary
 
 

@@ -18,7 +18,7 @@ from sum_assets.summarizer.engines.decoding import (
     padded,
 )
 from sum_assets.summarizer.models import stop_tokens
-from sum_assets.summarizer.resolved import ModelSettings
+from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import Quantization
 
 

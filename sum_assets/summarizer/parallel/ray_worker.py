@@ -18,7 +18,7 @@ from sum_assets.summarizer.device_errors import describe_error, is_device_lost
 from sum_assets.summarizer.engines.subprocess_engine import ANSWER_LIMIT
 from sum_assets.summarizer.engines.token_engine import load_generator, load_tokenizer
 from sum_assets.summarizer.models import build_once, local_folder
-from sum_assets.summarizer.resolved import ModelSettings
+from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import EngineState, Generator, Output
 
 
@@ -81,7 +81,7 @@ class Actor:
 
 
 class RayWorker:
-    """Drives an actor that Ray has placed; see `sum_assets.summarizer.parallel.pool.Worker`.
+    """Drives an actor that Ray has placed; see `sum_assets.summarizer.parallel.worker_pool.Worker`.
 
     Raises UserError where the cluster has no room for the actor, or the actor cannot load the model.
     """

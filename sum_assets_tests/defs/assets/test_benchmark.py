@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 from psycopg import Connection
 
-from sum_assets.benchmark.run import registered_sweep
+from sum_assets.benchmark.run_sweep import registered_sweep
 from sum_assets.benchmark.sweep import BASELINE, REFERENCE, Sweep
 from sum_assets.database.benchmark_results import store_sweep
 from sum_assets.defs.definitions import defs

@@ -13,8 +13,8 @@ from typing import Any
 from sum_assets.cli.demo import pubmed_file
 from sum_assets.database.connection import connect
 from sum_assets.errors import UnsupportedError
+from sum_assets.summarizer.engine_environments import install, python_of
 from sum_assets.summarizer.engine_registry import installable_engines
-from sum_assets.summarizer.environments import install, python_of
 from sum_assets_tests.evidence.bench_engines.contestants import CONTESTANTS, ROUNDS
 from sum_assets_tests.evidence.bench_engines.corpus import Corpus
 from sum_assets_tests.evidence.bench_engines.measure import measure, measure_machine, measure_writes

@@ -11,11 +11,11 @@ from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGene
 from sum_assets.benchmark.sweep import Preset
 from sum_assets.database.benchmark_results import draw_sample
 from sum_assets.database.source import read_abstracts
-from sum_assets.defs.resources.summarizer import demo_summarizer
+from sum_assets.defs.resources import demo_summarizer
 from sum_assets.summarizer import resolve_settings
 from sum_assets.summarizer.models import build_once, stop_tokens
 from sum_assets.summarizer.prompts import PromptEncoder
-from sum_assets.summarizer.resolved import ModelSettings
+from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets_tests.evidence.bench_engines.contestants import MORE_ROWS, OUTPUT_TOKENS, SMOL, T5, WARM_UP
 
 

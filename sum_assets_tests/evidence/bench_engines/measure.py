@@ -14,15 +14,15 @@ import torch
 from psycopg import Connection
 
 from sum_assets.benchmark.cell import Task
-from sum_assets.benchmark.run import run_cell
+from sum_assets.benchmark.run_sweep import run_cell
 from sum_assets.benchmark.sweep import BASELINE, Preset, Sweep
 from sum_assets.database.benchmark_results import BenchmarkRow, SummaryWriter, forget_summaries
 from sum_assets.database.results import ResultStore
 from sum_assets.summarizer import Summary, resolve_settings
+from sum_assets.summarizer.engine_environments import python_of
 from sum_assets.summarizer.engines.ctranslate2_engine import converted
 from sum_assets.summarizer.engines.subprocess_engine import exported
-from sum_assets.summarizer.environments import python_of
-from sum_assets.summarizer.resolved import ModelSettings
+from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets_tests.evidence.bench_engines.contestants import OUTPUT_TOKENS, PRECISION, Contestant
 from sum_assets_tests.evidence.bench_engines.corpus import Corpus
 from sum_assets_tests.evidence.harness import OUT

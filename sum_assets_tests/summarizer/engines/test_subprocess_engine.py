@@ -12,14 +12,14 @@ from sum_assets.summarizer import (
     Phases,
     Rejection,
     Summary,
-    environments,
     open_summarizer,
     resolve_settings,
 )
+from sum_assets.summarizer import engine_environments as environments
+from sum_assets.summarizer.engine_environments import install, python_of
 from sum_assets.summarizer.engine_registry import installable_engines
-from sum_assets.summarizer.engines.workers import vllm_worker
-from sum_assets.summarizer.environments import install, python_of
-from sum_assets.summarizer.isolate import summarize_each
+from sum_assets.summarizer.engines.worker_programs import vllm_worker
+from sum_assets.summarizer.isolate_failures import summarize_each
 from sum_assets_tests.summarizer.engines.test_transformers_engine import SENTENCES, copier_settings
 from sum_assets_tests.tiny_models import sentence
 

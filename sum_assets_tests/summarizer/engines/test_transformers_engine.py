@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from sum_assets.defs.resources.summarizer import demo_summarizer
+from sum_assets.defs.resources import demo_summarizer
 from sum_assets.errors import UserError
 from sum_assets.summarizer import (
     Abstract,
@@ -24,7 +24,7 @@ from sum_assets.summarizer import (
     resolve_settings,
 )
 from sum_assets.summarizer.engines.transformers_engine import TransformersGenerator
-from sum_assets.summarizer.resolved import ModelSettings
+from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets_tests.tiny_models import COPIED, sentence
 
 SENTENCES = {i: sentence(10**6 + i, 6 + i) for i in range(8)}

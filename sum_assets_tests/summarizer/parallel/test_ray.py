@@ -10,9 +10,10 @@ from ray.cluster_utils import Cluster
 from sum_assets.errors import UnsupportedError, UserError, WorkerError
 from sum_assets.summarizer import GpuSettings, open_summarizer, ray_devices, resolve_settings
 from sum_assets.summarizer.device_lease import device_lease
-from sum_assets.summarizer.parallel import ray_worker, scheduler
+from sum_assets.summarizer.parallel import batch_scheduler as scheduler
+from sum_assets.summarizer.parallel import ray_worker
 from sum_assets_tests.summarizer.engines.test_transformers_engine import copier_settings
-from sum_assets_tests.summarizer.parallel.test_pool import resolved, summarize, texts_of
+from sum_assets_tests.summarizer.parallel.test_worker_pool import resolved, summarize, texts_of
 from sum_assets_tests.tiny_models import sentence
 
 _ROOT = Path(__file__).parents[3]

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from sum_assets.summarizer import environments
+from sum_assets.summarizer import engine_environments as environments
 from sum_assets.summarizer.devices import Device, quantization_library
 from sum_assets.summarizer.engine_registry import ENGINES, EngineSpec
 from sum_assets.summarizer.models import ModelFiles
-from sum_assets.summarizer.settings import Engine, SummarizerSettings
 from sum_assets.summarizer.types import Attention, Precision, Quantization
+from sum_assets.summarizer.user_settings import Engine, SummarizerSettings
 
 #: Sentences that the engine `lead` copies: See et al., Get To The Point (2017), compare their model with three.
 LEAD_SENTENCES = 3

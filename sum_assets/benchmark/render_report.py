@@ -10,7 +10,7 @@ import yaml
 
 from sum_assets.benchmark.plots import as_svg, figures
 from sum_assets.benchmark.report import BenchmarkReport
-from sum_assets.benchmark.tables import Section, sections
+from sum_assets.benchmark.report_tables import Section, sections
 
 
 def as_markdown(report: BenchmarkReport, *, compared: bool = False) -> str:

@@ -14,7 +14,7 @@ from sum_assets.errors import UnsupportedError, UserError
 from sum_assets.paths import engines_dir
 from sum_assets.summarizer.engine_registry import ENGINES, installable_engines
 
-_WORKERS = Path(__file__).parent / "engines" / "workers"
+_WORKERS = Path(__file__).parent / "engines" / "worker_programs"
 
 
 def program(name: str) -> Path:

@@ -10,7 +10,7 @@ import torch
 from sum_assets.errors import UserError
 from sum_assets.summarizer.device_errors import is_device_lost
 from sum_assets.summarizer.engines.token_engine import load_generator, load_tokenizer
-from sum_assets.summarizer.resolved import ModelSettings
+from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import Output
 
 Generate = Callable[[list[list[int]]], Iterator[list[tuple[int, Output]]]]

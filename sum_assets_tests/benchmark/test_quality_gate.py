@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sum_assets.benchmark.quality import Quality, compare, gate, rouge_l
+from sum_assets.benchmark.quality_gate import Quality, compare, gate, rouge_l
 from sum_assets.database.benchmark_results import SampleSummary
-from sum_assets.defs.resources.summarizer import demo_summarizer
+from sum_assets.defs.resources import demo_summarizer
 from sum_assets.ingest.records import Record
 from sum_assets_tests.evidence.wrong_engines import judge, wrong_and_right
 

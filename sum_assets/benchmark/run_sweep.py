@@ -21,8 +21,8 @@ from sum_assets.database.benchmark_results import draw_sample, forget_summaries,
 from sum_assets.errors import UserError
 from sum_assets.summarizer import SummarizerSettings
 from sum_assets.summarizer.device_lease import device_lease
+from sum_assets.summarizer.engine_environments import versions_of
 from sum_assets.summarizer.engine_registry import libraries_in_process
-from sum_assets.summarizer.environments import versions_of
 
 _VERSIONED = sorted({"sum-assets", "bitsandbytes", "torchao"} | libraries_in_process())
 

@@ -17,7 +17,7 @@ from psycopg import Connection
 from sum_assets.benchmark.build_report import build_report
 from sum_assets.benchmark.cell import Task, classify
 from sum_assets.benchmark.corpus_lengths import read_corpus
-from sum_assets.benchmark.run import CellMeasurement, earlier_measurements, run_cell, run_sweep
+from sum_assets.benchmark.run_sweep import CellMeasurement, earlier_measurements, run_cell, run_sweep
 from sum_assets.benchmark.sweep import Preset, Sweep
 from sum_assets.errors import UnsupportedError, UserError
 from sum_assets.summarizer import SummarizerSettings

@@ -9,7 +9,7 @@ import pytest
 
 from sum_assets.errors import DeviceLostError, EngineFaultError, UserError
 from sum_assets.summarizer import Abstract, EngineState, Phases, Rejection, Summary
-from sum_assets.summarizer.isolate import summarize_each
+from sum_assets.summarizer.isolate_failures import summarize_each
 
 BAD = {7: "raise", 23: "nothing", 31: "raise"}
 
@@ -88,7 +88,7 @@ def test_a_lost_device_ends_the_process_at_once(message: str) -> None:
 HANGING = """
 import time
 from sum_assets.summarizer import Abstract, Phases, Rejection, watchdog
-from sum_assets.summarizer.isolate import summarize_each
+from sum_assets.summarizer.isolate_failures import summarize_each
 
 class Hangs:
     def summarize(self, abstracts, phases):
