@@ -38,7 +38,9 @@ class SumAssetsStorage(DagsterPostgresStorage):
             if url is None:
                 return DagsterSqliteStorage.from_local(str(dagster_dir(home()) / "history"), inst_data)
             with connect(url) as connection:
-                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+                # PostgreSQL asks for CREATE on the database even where IF NOT EXISTS would create nothing.
+                if connection.execute("SELECT to_regnamespace(%s)", [SCHEMA]).fetchone() == (None,):
+                    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}".encode())
         except UserError as error:
             raise DagsterInvariantViolationError(str(error)) from error
         return cls(postgres_url=sqlalchemy_url(url), inst_data=inst_data)

@@ -3,12 +3,13 @@
 import shutil
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster_postgres import PostgresRunStorage
-from psycopg import Connection
+from psycopg import Connection, conninfo
 
 from sum_assets.defs.definitions import defs
 from sum_assets.defs.instance import POOL, open_instance, register_ranges, registered_ranges, set_pool
@@ -50,6 +51,23 @@ def test_without_a_database_history_is_empty_and_local(tmp_path: Path, monkeypat
 def test_tables_of_dagster_stay_out_of_the_users_schemas(instance: dg.DagsterInstance, database: Connection) -> None:
     tables = database.execute("SELECT schemaname FROM pg_tables WHERE tablename = 'runs'").fetchall()
     assert tables == [("dagster",)]
+
+
+def test_a_role_that_may_not_create_schemas_opens_the_storage(
+    instance: dg.DagsterInstance, database: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_ranges(instance, [IdRange(1, 5)])
+    role = f"reader_{uuid.uuid4().hex}"
+    database.execute(f"CREATE ROLE {role} LOGIN".encode())
+    try:
+        database.execute(f"GRANT USAGE ON SCHEMA dagster TO {role}".encode())
+        database.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA dagster TO {role}".encode())
+        monkeypatch.setenv(URL_VARIABLE, conninfo.make_conninfo(database_url, user=role))
+        with open_instance() as other:
+            assert registered_ranges(other) == [IdRange(1, 5)]
+    finally:
+        database.execute(f"DROP OWNED BY {role}".encode())
+        database.execute(f"DROP ROLE {role}".encode())
 
 
 @pytest.mark.parametrize(
