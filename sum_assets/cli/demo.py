@@ -124,7 +124,9 @@ def _report(instance: dg.DagsterInstance, id_range: IdRange) -> str:
     for record in instance.fetch_materializations(filters, limit=100).records:
         materialization = record.asset_materialization
         if materialization and "abstracts_per_second" in materialization.metadata:
-            return str(materialization.metadata["overview"].value).strip("`\n")
+            metadata = materialization.metadata
+            overview = metadata.get("overview") or metadata["report"]  # runs of version 0.2 called it so
+            return str(overview.value).strip("`\n")
     raise UserError(f"No run has summarized {id_range.key}.")
 
 
