@@ -106,7 +106,7 @@ def require_registered(instance: dg.DagsterInstance, key: str) -> IdRange:
     """Return the range that a key names. Raises UserError where the key is not valid or not registered."""
     id_range = IdRange.from_key(key)
     if not instance.has_dynamic_partition(_NAME, key):
-        raise UserError(f"The ID range {key} is not registered. List those that are: `sum-assets ranges`.")
+        raise UserError(f"The ID range {key} is not registered. `sum-assets ranges` lists those that are.")
     return id_range
 
 

@@ -23,7 +23,7 @@ class SumAssetsStorage(DagsterPostgresStorage):
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """Nothing to configure: the database is found as every other part finds it."""
+        """Return no fields: the database is found as everywhere else."""
         return {}
 
     @classmethod

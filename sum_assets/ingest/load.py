@@ -42,8 +42,8 @@ def load_file(
 ) -> LoadReport:
     """Load the file in one transaction and return what became of its records.
 
-    `connection` is in autocommit mode. `on_progress` is told now and then how many bytes of the file, as it
-    lies on disk, have been read; the last time, all. Raises UserError, having loaded nothing, where the file
+    `connection` is in autocommit mode. `on_progress` gets, now and then, the number of bytes read so far of
+    the file on disk; the last call gets its size. Raises UserError, having loaded nothing, where the file
     is missing, of unknown format, cut off or corrupt, or lacks a column.
     """
     try:

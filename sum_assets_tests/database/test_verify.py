@@ -1,4 +1,4 @@
-"""What `verify` counts, held against a plain count of generated states; what publishing leaves behind."""
+"""What `verify` counts, compared with a plain count of generated states; what publishing leaves behind."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from psycopg import Connection
 
 from sum_assets.database.publish import discard, publish, unpublish
+from sum_assets.database.source_profile import profile
 from sum_assets.database.verify import verify_range
 from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
@@ -78,6 +79,15 @@ def test_verify_counts_every_state(database: Connection, states: list[Row]) -> N
     assert state.duplicates == sum(row.listed > 1 or bool(row.generated and row.rejected) for row in states)
     assert state.orphans == sum(bool(row.published) and not row.listed for row in states)
     assert state.differing == sum(row.published != row.generated for row in listed)
+
+
+@against_database
+@given(st.lists(st.tuples(st.integers(1, 4), st.sampled_from([None, "", "a", "B", "b", "é"])), max_size=12))
+def test_verify_and_profile_hash_the_same_content(database: Connection, listing: list[tuple[int, str | None]]) -> None:
+    fill(database, [])
+    for row in listing:
+        database.execute("INSERT INTO public.listing VALUES (%s, %s)", row)
+    assert verify_range(database, RANGE).content_hash == profile(database, RANGE).content_hash
 
 
 @against_database

@@ -377,6 +377,28 @@ def test_a_device_that_is_lost_three_times_is_quarantined_until_it_is_reset(
     assert materialize(instance, FIRST.key, None, config).success
 
 
+_COUNTED_HASH = """
+CREATE SEQUENCE public.hashes MINVALUE 0;
+CREATE OR REPLACE FUNCTION sum_assets.source_hash(abstract text) RETURNS bytea LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    PERFORM nextval('public.hashes');
+    RETURN substr(sha256(convert_to(coalesce(abstract, ''), 'UTF8')), 1, 16);
+END $$
+"""
+
+
+def test_an_abstract_is_hashed_once_when_read_and_once_when_verified(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    config = with_gpu(config, engine="lead")
+    # Listing what is pending hashes only what has a result: nothing of a first run, all of a repeated one.
+    for assets, hashes in ((["abstracts"], 10), (["summaries"], 20), (["summary_table"], 10), (["summaries"], 20)):
+        corpus.execute("DROP SEQUENCE IF EXISTS public.hashes")
+        corpus.execute(_COUNTED_HASH.encode())
+        assert materialize(instance, FIRST.key, None, config, assets).success
+        assert corpus.execute("SELECT nextval('public.hashes')").fetchone() == (hashes,)
+
+
 def test_the_lead_needs_no_model_and_no_judge(
     corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
 ) -> None:
