@@ -1,8 +1,6 @@
 """The wheel, installed into an empty environment: every command works without the checkout."""
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -11,8 +9,10 @@ import time
 import urllib.request
 import venv
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -97,7 +97,7 @@ def test_the_ui_answers(environment: Path, command: Command, database_url: str) 
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     line = [str(environment / "bin" / "sum-assets"), "ui", "--port", str(port)]
-    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 120
         while True:
@@ -110,7 +110,11 @@ def test_the_ui_answers(environment: Path, command: Command, database_url: str) 
                 assert time.monotonic() < deadline
                 time.sleep(0.3)
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        # Killed, not asked: `dagster dev` that is still starting its processes may not heed a SIGTERM.
+        tree = psutil.Process(process.pid)
+        for member in (tree, *tree.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
         process.wait(60)
 
 
