@@ -34,7 +34,7 @@ def serve(engine: str) -> int:
     if not first:
         return 0
     settings = json.loads(first)
-    threading.Thread(target=_end_with, args=[settings["parent"]], daemon=True).start()
+    threading.Thread(target=_exit_with, args=[settings["parent"]], daemon=True).start()
     if settings["cores"]:
         # Otherwise libraries would bind the threads of every worker to the same first cores.
         os.sched_setaffinity(0, settings["cores"])
@@ -66,7 +66,7 @@ def _peak_process_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _end_with(parent: int) -> None:
+def _exit_with(parent: int) -> None:
     """End this process when its parent is gone, even in the middle of a batch, so that it does not hold the device."""
     while os.getppid() == parent:
         time.sleep(1)
