@@ -17,8 +17,9 @@ from sum_assets.summarizer.devices import (
     find_devices,
 )
 from sum_assets.summarizer.engine_registry import ENGINES, EngineSpec, import_attribute
+from sum_assets.summarizer.generation_rules import generation_rules
 from sum_assets.summarizer.memory import check_memory, predict
-from sum_assets.summarizer.models import ModelFiles, find_model, generation_rules
+from sum_assets.summarizer.model_files import ModelFiles, find_model
 from sum_assets.summarizer.resolved_settings import ModelSettings, ResolvedSettings
 from sum_assets.summarizer.types import Architecture, Attention, Precision
 from sum_assets.summarizer.user_settings import GpuSettings, SummarizerSettings

@@ -9,7 +9,7 @@ from typing import Any
 from sum_assets.summarizer import engine_environments as environments
 from sum_assets.summarizer.devices import Device, quantization_library
 from sum_assets.summarizer.engine_registry import ENGINES, EngineSpec
-from sum_assets.summarizer.models import ModelFiles
+from sum_assets.summarizer.model_files import ModelFiles
 from sum_assets.summarizer.types import Attention, Precision, Quantization
 from sum_assets.summarizer.user_settings import Engine, SummarizerSettings
 

@@ -27,7 +27,7 @@ from sum_assets.summarizer import (
     open_summarizer,
     resolve_settings,
 )
-from sum_assets.summarizer.models import find_model
+from sum_assets.summarizer.model_files import find_model
 
 BATCH = 16
 Texts = dict[int, SampleSummary]

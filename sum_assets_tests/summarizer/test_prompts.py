@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 
 from sum_assets.defs.resources import demo_summarizer
 from sum_assets.errors import UserError
-from sum_assets.summarizer.models import find_model
+from sum_assets.summarizer.model_files import find_model
 from sum_assets.summarizer.prompts import PromptEncoder
 
 

@@ -9,9 +9,11 @@ import torch
 from ctranslate2.converters import TransformersConverter
 
 from sum_assets.errors import UnsupportedError, UserError
+from sum_assets.summarizer.conversions import build_once
 from sum_assets.summarizer.devices import Device
 from sum_assets.summarizer.engines.batching import BatchGenerator
-from sum_assets.summarizer.models import build_once, generation_config, local_folder, stop_tokens
+from sum_assets.summarizer.generation_rules import generation_config, stop_tokens
+from sum_assets.summarizer.model_files import local_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import Precision, Quantization
 

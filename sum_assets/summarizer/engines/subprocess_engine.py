@@ -18,8 +18,10 @@ import torch
 
 from sum_assets.errors import UserError, WorkerError
 from sum_assets.summarizer import engine_environments as environments
+from sum_assets.summarizer.conversions import build_once
 from sum_assets.summarizer.engine_environments import program
-from sum_assets.summarizer.models import build_once, local_folder, stop_tokens
+from sum_assets.summarizer.generation_rules import stop_tokens
+from sum_assets.summarizer.model_files import local_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import EngineState, Output
 

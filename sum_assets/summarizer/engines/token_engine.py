@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 
 from sum_assets.errors import UserError
 from sum_assets.summarizer.engine_registry import import_attribute
-from sum_assets.summarizer.models import stop_tokens
+from sum_assets.summarizer.generation_rules import stop_tokens
 from sum_assets.summarizer.phases import Phases
 from sum_assets.summarizer.prompts import Encoded, PromptEncoder
 from sum_assets.summarizer.resolved_settings import ModelSettings

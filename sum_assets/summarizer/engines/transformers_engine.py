@@ -17,7 +17,7 @@ from sum_assets.summarizer.engines.decoding import (
     capture_cuda_graph,
     padded,
 )
-from sum_assets.summarizer.models import stop_tokens
+from sum_assets.summarizer.generation_rules import stop_tokens
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import Quantization
 

@@ -14,10 +14,11 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from sum_assets.errors import UserError, WorkerError
 from sum_assets.summarizer import ray_devices
+from sum_assets.summarizer.conversions import build_once
 from sum_assets.summarizer.device_errors import describe_error, is_device_lost
 from sum_assets.summarizer.engines.subprocess_engine import ANSWER_LIMIT
 from sum_assets.summarizer.engines.token_engine import load_generator, load_tokenizer
-from sum_assets.summarizer.models import build_once, local_folder
+from sum_assets.summarizer.model_files import local_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import EngineState, Generator, Output
 
