@@ -24,15 +24,13 @@ def materialize(
     select: Annotated[str, typer.Option(help="Only these assets, separated by commas.")] = "",
 ) -> None:
     """Summarize and publish one ID range, or several in one run, in this process."""
-    from sum_assets.defs.instance import await_database, failure_message, open_instance, require_registered
+    from sum_assets.defs.instance import await_database, failure_message, open_instance, require_span
     from sum_assets.defs.instance import materialize as run
 
     run_config = read_yaml(config)
     await_database(run_config)
     with open_instance() as instance:
-        for key in (first, last):
-            if key is not None:
-                require_registered(instance, key)
+        require_span(instance, first, last or first)
         result = run(instance, first, last, run_config, [name for name in select.split(",") if name])
     if not result.success:
         raise UserError(failure_message(result))
@@ -47,10 +45,10 @@ def backfill(
 ) -> None:
     """Launch a backfill in a running Dagster (`sum-assets ui`): one run per ID range."""
     from sum_assets.defs.backfill import launch_backfill
-    from sum_assets.defs.instance import open_instance, registered_ranges, require_registered
+    from sum_assets.defs.instance import open_instance, registered_ranges, require_span
 
     with open_instance() as instance:
-        ends = [require_registered(instance, key) for key in (first, last or first) if key]
+        ends = require_span(instance, first, last or first) if first else None
         keys = [r.key for r in registered_ranges(instance) if not ends or ends[0] <= r <= ends[1]]
     if not keys:
         raise UserError("There are no ID ranges to fill. Add some: `sum-assets ranges --rows N`.")

@@ -102,6 +102,14 @@ def register_presets(instance: dg.DagsterInstance, names: Sequence[str]) -> None
     instance.add_dynamic_partitions(partitions, list(names))
 
 
+def require_span(instance: dg.DagsterInstance, first: str, last: str) -> tuple[IdRange, IdRange]:
+    """Return the ranges that two keys name, as `require_registered`. Raises UserError where the first is above."""
+    ends = require_registered(instance, first), require_registered(instance, last)
+    if ends[0] > ends[1]:
+        raise UserError(f"The first ID range, {first}, is above the last, {last}. Name the lower one first.")
+    return ends
+
+
 def require_registered(instance: dg.DagsterInstance, key: str) -> IdRange:
     """Return the range that a key names. Raises UserError where the key is not valid or not registered."""
     id_range = IdRange.from_key(key)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from sum_assets.defs.failures import failing_clearly
+from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
 
 id_ranges = dg.DynamicPartitionsDefinition(name="id_range")
@@ -16,7 +17,28 @@ id_ranges = dg.DynamicPartitionsDefinition(name="id_range")
 def ranges_of(context: dg.AssetExecutionContext) -> Iterator[list[IdRange]]:
     """Yield the ID ranges of a run of one partition or many; a UserError fails the step in its own words."""
     with failing_clearly(context):
-        yield [IdRange.from_key(key) for key in context.partition_keys]
+        keys = context.partition_keys
+        _check_order(context, keys)
+        yield [IdRange.from_key(key) for key in keys]
+
+
+def _check_order(context: dg.AssetExecutionContext, keys: Sequence[str]) -> None:
+    """Raise UserError where Dagster took other ranges than those from the first ID to the last.
+
+    Our own storage returns ranges in the order of their IDs. A user's `DAGSTER_HOME` may name another, which returns
+    them as they were registered.
+    """
+    first, last = context.partition_key_range
+    if first == last:
+        return
+    registered = context.instance.get_dynamic_partitions(id_ranges.name or "")
+    if first > last:
+        raise UserError(f"The first ID range, {first}, is above the last, {last}. Name the lower one first.")
+    if list(keys) != sorted(key for key in registered if first <= key <= last):
+        raise UserError(
+            f"The ID ranges from {first} to {last} were not registered in the order of their IDs, so that Dagster "
+            "would take others. Launch one run for each range: `sum-assets backfill FIRST LAST`."
+        )
 
 
 def joint_data_version(parts: Sequence[str]) -> dg.DataVersion:

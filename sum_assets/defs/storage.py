@@ -1,25 +1,52 @@
 """Dagster's own storage, in the same database as the corpus, in a schema of its own."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from dagster import DagsterInvariantViolationError
 from dagster._core.storage.base_storage import DagsterStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._core.types.pagination import PaginatedResults
 from dagster._serdes import ConfigurableClassData
-from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 from psycopg import conninfo
 from sqlalchemy import URL
 
 from sum_assets.database.connection import configured_url, connect
+from sum_assets.defs.partitions import id_ranges
 from sum_assets.errors import UserError
 from sum_assets.paths import dagster_dir, home
 
 SCHEMA = "dagster"
 
 
+class SortedPartitionsStorage(PostgresEventLogStorage):
+    """Returns the ID ranges in the order of their IDs.
+
+    Dagster returns dynamic partitions as they were registered, and takes a range of them by this order: in the UI, in
+    a run, and in a backfill. Ranges that are added below others would be in no range that ends among these.
+    """
+
+    def get_dynamic_partitions(self, partitions_def_name: str) -> Sequence[str]:
+        """Return the keys; those of ID ranges sort as the ranges do."""
+        keys = super().get_dynamic_partitions(partitions_def_name)
+        return sorted(keys) if partitions_def_name == id_ranges.name else keys
+
+    def get_paginated_dynamic_partitions(
+        self, partitions_def_name: str, limit: int, ascending: bool, cursor: str | None = None
+    ) -> PaginatedResults[str]:
+        """Return a page of the keys in the same order."""
+        keys = self.get_dynamic_partitions(partitions_def_name)
+        return PaginatedResults.create_from_sequence(keys, limit, ascending, cursor)
+
+
 class SumAssetsStorage(DagsterPostgresStorage):
     """Named in dagster.yaml; resolves to PostgreSQL or, where there is no database yet, to SQLite."""
+
+    def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(postgres_url, inst_data=inst_data)
+        self._event_log_storage = SortedPartitionsStorage(postgres_url)
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:

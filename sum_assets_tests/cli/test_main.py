@@ -100,6 +100,47 @@ def test_a_published_range_that_is_not_whole_fails_verify(
     assert run("verify")[0] == 0
 
 
+def _lead(tmp_path: Path) -> Path:
+    path = tmp_path / "lead.yaml"
+    path.write_text("resources: {gpu: {config: {engine: lead}}}")
+    return path
+
+
+def _csv(path: Path, ids: range) -> Path:
+    path.write_text("abstract_id,abstract\n" + "".join(f"{i},{sentence(i, 9)}\n" for i in ids))
+    return path
+
+
+def test_ranges_are_taken_in_the_order_of_their_ids_whenever_they_were_added(
+    run: Run, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    for name, ids in (("newer", range(1000, 1024)), ("older", range(100, 112)), ("between", range(500, 512))):
+        run("load", _csv(tmp_path / f"{name}.csv", ids))
+        run("ranges", "--rows", 6)
+    keys = run("ranges")[1].split()
+    assert keys == sorted(keys)
+    assert list(instance.get_dynamic_partitions("id_range")) == keys, "so do the UI and backfills take them"
+    paged = instance.get_paginated_dynamic_partitions("id_range", limit=3, ascending=True)
+    rest = instance.get_paginated_dynamic_partitions("id_range", limit=99, ascending=True, cursor=paged.cursor)
+    assert [*paged.results, *rest.results] == keys
+    code, _, err = run("materialize", keys[1], keys[5], "-c", _lead(tmp_path))
+    assert code == 0, err
+    report = json.loads(run("verify", "--json")[1])
+    assert {r["key"] for r in report["ranges"] if r["published"] == r["source"] > 0} == set(keys[1:6])
+
+
+@pytest.mark.parametrize("command", ["materialize", "backfill"])
+def test_a_first_range_above_the_last_is_an_error(
+    run: Run, instance: dg.DagsterInstance, tmp_path: Path, command: str
+) -> None:
+    run("load", _csv(tmp_path / "rows.csv", range(1, 13)))
+    run("ranges", "--rows", 6)
+    low, high = run("ranges")[1].split()
+    code, _, err = run(command, high, low, "-c", _lead(tmp_path))
+    assert code == 1
+    assert f"The first ID range, {high}, is above the last, {low}. Name the lower one first." in err
+
+
 def test_reset_refuses_while_there_are_results(
     run: Run, database: Connection, instance: dg.DagsterInstance, corpus_file: Path
 ) -> None:

@@ -18,6 +18,7 @@ from sum_assets.database.device_losses import record_loss, require_not_quarantin
 from sum_assets.database.verify import RangeState, verify_range
 from sum_assets.defs.definitions import defs
 from sum_assets.defs.instance import failure_message, materialize, register_ranges
+from sum_assets.defs.storage import SortedPartitionsStorage
 from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
 from sum_assets.paths import models_dir
@@ -137,6 +138,21 @@ def test_a_run_waits_for_its_device_and_says_what_each_worker_did(
     assert 0 < found["workers_busy"] <= 1
     assert found["workers_quarantined"] == 0
     assert "worker 1 on cpu" in found["overview"]
+
+
+def test_a_run_that_would_take_other_ranges_than_those_between_two_is_refused(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = materialize(instance, THIRD.key, FIRST.key, config)
+    assert (result.success, "is above the last" in failure_message(result)) == (False, True)
+    # A storage that returns ranges as they were registered, as Dagster's own ones do.
+    monkeypatch.setattr(
+        SortedPartitionsStorage, "get_dynamic_partitions", lambda *_: [SECOND.key, FIRST.key, THIRD.key]
+    )
+    result = materialize(instance, FIRST.key, THIRD.key, config)
+    assert not result.success
+    assert "were not registered in the order of their IDs" in failure_message(result)
+    assert published(corpus) == {}
 
 
 def test_a_range_run_has_metadata_for_each_partition(
