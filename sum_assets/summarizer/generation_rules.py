@@ -4,6 +4,8 @@ from typing import Any
 
 from transformers import GenerationConfig
 
+from sum_assets.errors import UserError
+from sum_assets.summarizer.chat_template import end_of_turn
 from sum_assets.summarizer.engine_registry import BEAM_RULES, GENERATION_RULES
 from sum_assets.summarizer.model_files import ModelFiles
 
@@ -31,7 +33,22 @@ def generation_rules(files: ModelFiles, num_beams: int) -> dict[str, Any]:
 
 
 def stop_tokens(files: ModelFiles, tokenizer: Any) -> list[int]:
-    """Return the ids that end a text: those of the model's generation settings, else the tokenizer's own."""
-    config = generation_config(files)
-    stops = tokenizer.eos_token_id if config.eos_token_id is None else config.eos_token_id
-    return stops if isinstance(stops, list) else [stops]
+    """Return the ids that end a text: those of the model's generation settings, else the tokenizer's own.
+
+    For a causal model with a chat template, the token that ends a turn there is among them. A fine-tune's generation
+    settings are often those of its base, which knew no turns. Raises UserError where there is none.
+    """
+    stops = generation_config(files).eos_token_id
+    if stops is None:
+        stops = tokenizer.eos_token_id
+    ids = [] if stops is None else list(stops) if isinstance(stops, list | tuple) else [stops]
+    if tokenizer.chat_template and not files.config.is_encoder_decoder:
+        turn = end_of_turn(tokenizer)
+        if turn is not None and turn not in ids:
+            ids.append(turn)
+    if not ids:
+        raise UserError(
+            "model: no token ends its texts, neither in its generation settings nor in its tokenizer. Set "
+            "eos_token_id in its generation_config.json."
+        )
+    return ids

@@ -2,10 +2,12 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
-from transformers import AutoConfig, PretrainedConfig
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 
 from sum_assets.errors import UserError, first_line
 from sum_assets.summarizer.gguf_files import convert_gguf
@@ -90,3 +92,16 @@ def local_folder(files: ModelFiles) -> Path:
     if files.commit is None:
         return Path(files.location)
     return Path(snapshot_download(files.location, revision=files.commit))
+
+
+def load_tokenizer(files: ModelFiles) -> Any:
+    """Return a model's tokenizer, the same for the same files. Raises UserError where it cannot be loaded."""
+    return _load_tokenizer(files.location, files.commit or "main", files.revision)
+
+
+@lru_cache(maxsize=4)
+def _load_tokenizer(location: str, commit: str, _: str) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(location, revision=commit)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model: the tokenizer of {location} cannot be loaded: {error}") from error

@@ -17,9 +17,10 @@ from sum_assets.summarizer.devices import (
     find_devices,
 )
 from sum_assets.summarizer.engine_registry import ENGINES, EngineSpec, import_attribute
-from sum_assets.summarizer.generation_rules import generation_rules
+from sum_assets.summarizer.generation_rules import generation_rules, stop_tokens
 from sum_assets.summarizer.memory import check_memory, predict
-from sum_assets.summarizer.model_files import ModelFiles, find_model
+from sum_assets.summarizer.model_files import ModelFiles, find_model, load_tokenizer
+from sum_assets.summarizer.prompts import open_encoder
 from sum_assets.summarizer.resolved_settings import ModelSettings, ResolvedSettings
 from sum_assets.summarizer.types import Architecture, Attention, Precision
 from sum_assets.summarizer.user_settings import GpuSettings, SummarizerSettings
@@ -41,6 +42,9 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> ResolvedSettings:
     attention = _attention(spec, gpu, devices[0], precision, model_class)
     _check_limits(settings, files.config)
     _check_memory(gpu, settings, files, precision, devices)
+    tokenizer = load_tokenizer(files)
+    encoder = open_encoder(tokenizer, settings, encoder_decoder=files.config.is_encoder_decoder)
+    stop_tokens(files, tokenizer)  # there is one
     return ModelSettings(
         engine=gpu.engine,
         settings=settings,
@@ -56,6 +60,8 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> ResolvedSettings:
         workers_per_device=gpu.workers_per_device,
         threads_per_worker=gpu.threads_per_worker,
         ray_address=gpu.ray_address,
+        prompt_head=tuple(encoder.head),
+        prompt_tail=tuple(encoder.tail),
     )
 
 

@@ -56,7 +56,10 @@ class LeadSettings(ResolvedSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings(ResolvedSettings):
-    """The settings of an engine with a model. `attention` is None where the engine has its own."""
+    """The settings of an engine with a model. `attention` is None where the engine has its own.
+
+    `prompt_head` and `prompt_tail` are the token ids that come before and after an abstract.
+    """
 
     settings: SummarizerSettings
     files: ModelFiles
@@ -69,6 +72,8 @@ class ModelSettings(ResolvedSettings):
     workers_per_device: int
     threads_per_worker: int | None
     ray_address: str | None
+    prompt_head: tuple[int, ...]
+    prompt_tail: tuple[int, ...]
 
     @property
     def worker_devices(self) -> list[Device]:
@@ -91,6 +96,8 @@ class ModelSettings(ResolvedSettings):
             "engine": self.engine,
             "model_revision": self.files.revision,
             **self.settings.model_dump(exclude={"model", "revision"}),
+            "prompt_head": list(self.prompt_head),
+            "prompt_tail": list(self.prompt_tail),
             "precision": self.precision,
             "quantization": self.quantization,
             "attention": self.attention,

@@ -4,24 +4,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
-from transformers import AutoTokenizer
 
-from sum_assets.errors import UserError
 from sum_assets.summarizer.engine_registry import import_attribute
 from sum_assets.summarizer.generation_rules import stop_tokens
+from sum_assets.summarizer.model_files import load_tokenizer
 from sum_assets.summarizer.phases import Phases
-from sum_assets.summarizer.prompts import Encoded, PromptEncoder
+from sum_assets.summarizer.prompts import Encoded, open_encoder
 from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.thoughts import ThoughtFilter
 from sum_assets.summarizer.types import Abstract, EngineState, Generator, Output, Rejection, Summary
-
-
-def load_tokenizer(resolved: ModelSettings) -> Any:
-    """Return the model's tokenizer. Raises UserError where it cannot be loaded."""
-    files = resolved.files
-    try:
-        return AutoTokenizer.from_pretrained(files.location, revision=files.commit or "main")
-    except (OSError, ValueError) as error:
-        raise UserError(f"model: {resolved.settings.model} cannot be loaded: {error}") from error
 
 
 def load_generator(resolved: ModelSettings, tokenizer: Any, *, naive: bool = False) -> Generator:
@@ -40,10 +31,11 @@ class TokenEngine:
     """
 
     def __init__(self, resolved: ModelSettings, load: Callable[[Any], Generator]) -> None:
-        self._tokenizer = load_tokenizer(resolved)
-        chat = not resolved.encoder_decoder and bool(self._tokenizer.chat_template)
-        self._encoder = PromptEncoder(
-            self._tokenizer, resolved.settings.prompt, resolved.settings.max_input_tokens, chat=chat
+        settings = resolved.settings
+        self._tokenizer = load_tokenizer(resolved.files)
+        self._encoder = open_encoder(self._tokenizer, settings, encoder_decoder=resolved.encoder_decoder)
+        self._without_thoughts = ThoughtFilter(
+            self._tokenizer, self._encoder.template, self._encoder.closing, settings.thoughts
         )
         self._generator = load(self._tokenizer)
         self._stops = stop_tokens(resolved.files, self._tokenizer)
@@ -51,8 +43,12 @@ class TokenEngine:
     def summarize(self, abstracts: Iterable[Abstract], phases: Phases) -> Iterator[list[Summary | Rejection]]:
         """Generate longest first, so that a lack of memory shows at once, not at the end."""
         with phases("tokenize"):
-            inputs = self._encoder.encode([(a.abstract_id, a.text) for a in abstracts])
+            encoded = self._encoder.encode([(a.abstract_id, a.text) for a in abstracts])
+            inputs = [e for e in encoded if isinstance(e, Encoded)]
             inputs.sort(key=lambda e: (-len(e.ids), e.abstract_id))
+            rejected: list[Summary | Rejection] = [e for e in encoded if isinstance(e, Rejection)]
+        if rejected:
+            yield rejected
         finished = self._generator.generate([e.ids for e in inputs])
         while True:
             with phases("generate"):
@@ -71,8 +67,11 @@ class TokenEngine:
             if isinstance(output, tuple):
                 results.append(Rejection(encoded.abstract_id, *output))
                 continue
-            # PostgreSQL's text holds no NUL.
-            text = next(texts).replace("\x00", "").strip()
+            text = self._without_thoughts(output, next(texts))
+            if isinstance(text, tuple):
+                results.append(Rejection(encoded.abstract_id, *text))
+                continue
+            text = text.replace("\x00", "").strip()  # PostgreSQL's text holds no NUL
             if text:
                 reason: Literal["stop", "length"] = "stop" if output[-1] in self._stops else "length"
                 results.append(

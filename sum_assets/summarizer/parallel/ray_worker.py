@@ -17,8 +17,8 @@ from sum_assets.summarizer import ray_devices
 from sum_assets.summarizer.conversions import build_once
 from sum_assets.summarizer.device_errors import describe_error, is_device_lost
 from sum_assets.summarizer.engines.subprocess_engine import ANSWER_LIMIT
-from sum_assets.summarizer.engines.token_engine import load_generator, load_tokenizer
-from sum_assets.summarizer.model_files import local_folder
+from sum_assets.summarizer.engines.token_engine import load_generator
+from sum_assets.summarizer.model_files import load_tokenizer, local_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import EngineState, Generator, Output
 
@@ -67,7 +67,7 @@ class Actor:
             )
         files = replace(resolved.files, location=str(bundle.unpack()), commit=None)
         resolved = replace(resolved, files=files)
-        self._generator = load_generator(resolved, load_tokenizer(resolved))
+        self._generator = load_generator(resolved, load_tokenizer(resolved.files))
         return self._generator.state()
 
     def generate(self, prompts: list[list[int]]) -> Iterator[list[tuple[int, Output]]]:
