@@ -1,6 +1,7 @@
 """Turns settings into decisions."""
 
 import importlib.util
+from dataclasses import replace
 from typing import Any, cast
 
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
@@ -37,7 +38,7 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> ResolvedSettings:
     files = find_model(settings.model, settings.revision)
     model_class = _model_class(files, settings.model)
     _check_architecture(spec, files, settings.model)
-    _check_rules(spec, files, settings)
+    rules = _rules(spec, files, settings)
     precision = _precision(spec, gpu, devices, files.config.model_type)
     attention = _attention(spec, gpu, devices[0], precision, model_class)
     _check_limits(settings, files.config)
@@ -45,7 +46,7 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> ResolvedSettings:
     tokenizer = load_tokenizer(files)
     encoder = open_encoder(tokenizer, settings, encoder_decoder=files.config.is_encoder_decoder)
     stop_tokens(files, tokenizer)  # there is one
-    return ModelSettings(
+    resolved = ModelSettings(
         engine=gpu.engine,
         settings=settings,
         files=files,
@@ -53,6 +54,8 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> ResolvedSettings:
         precision=precision,
         quantization=gpu.quantization,
         attention=attention,
+        rules=rules,
+        batches="any lengths",
         cuda_graphs=gpu.cuda_graphs,
         batch_size=gpu.batch_size,
         batch_tokens=gpu.batch_tokens,
@@ -63,6 +66,9 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> ResolvedSettings:
         prompt_head=tuple(encoder.head),
         prompt_tail=tuple(encoder.tail),
     )
+    if not spec.chooses_batches:
+        return resolved
+    return replace(resolved, batches=import_attribute(spec.chooses_batches)(resolved))
 
 
 def _resolve_without_model(spec: EngineSpec, settings_class: str, gpu: GpuSettings) -> ResolvedSettings:
@@ -136,15 +142,17 @@ def _check_architecture(spec: EngineSpec, files: ModelFiles, model: str) -> None
         )
 
 
-def _check_rules(spec: EngineSpec, files: ModelFiles, settings: SummarizerSettings) -> None:
-    """Raise UnsupportedError for a rule of the model's generation settings that the engine would drop."""
+def _rules(spec: EngineSpec, files: ModelFiles, settings: SummarizerSettings) -> dict[str, Any]:
+    """Return the rules of the model's generation settings. Raises UnsupportedError for one the engine would drop."""
     applied = spec.rules[_architecture(files)]
-    for rule, value in generation_rules(files, settings.num_beams).items():
+    rules = generation_rules(files, settings.num_beams)
+    for rule, value in rules.items():
         if rule not in applied:
             raise UnsupportedError(
                 f"engine {spec.name} does not apply {rule}, which {settings.model} sets to {value} in its generation "
                 "settings. Set engine: transformers."
             )
+    return rules
 
 
 def _precision(spec: EngineSpec, gpu: GpuSettings, devices: tuple[Device, ...], model_type: str) -> Precision:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -10,7 +11,7 @@ from sum_assets.summarizer import engine_environments as environments
 from sum_assets.summarizer.devices import Device, quantization_library
 from sum_assets.summarizer.engine_registry import ENGINES, EngineSpec
 from sum_assets.summarizer.model_files import ModelFiles
-from sum_assets.summarizer.types import Attention, Precision, Quantization
+from sum_assets.summarizer.types import Attention, Batches, Precision, Quantization
 from sum_assets.summarizer.user_settings import Engine, SummarizerSettings
 
 #: Sentences that the engine `lead` copies: See et al., Get To The Point (2017), compare their model with three.
@@ -66,6 +67,9 @@ class ModelSettings(ResolvedSettings):
     precision: Precision
     quantization: Quantization
     attention: Attention | None
+    #: The model's generation rules, by their names in transformers' GenerationConfig.
+    rules: Mapping[str, Any]
+    batches: Batches
     cuda_graphs: bool
     batch_tokens: int | None
     devices: tuple[Device, ...]
@@ -84,6 +88,11 @@ class ModelSettings(ResolvedSettings):
     def continuous(self) -> bool:
         """Whether the engine takes up the next input when one ends (continuous batching)."""
         return self.spec.continuous
+
+    @property
+    def most_tokens(self) -> int:
+        """The limit of input and output together."""
+        return self.settings.max_input_tokens + self.settings.max_output_tokens
 
     @property
     def encoder_decoder(self) -> bool:
@@ -119,6 +128,7 @@ class ModelSettings(ResolvedSettings):
         settings = {
             "model": self.settings.model,
             "batch_tokens": self.batch_tokens,
+            "batches": self.batches,
             "workers_per_device": self.workers_per_device,
             "threads_per_worker": self.threads_per_worker,
             **super().all_settings(),

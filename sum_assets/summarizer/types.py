@@ -11,6 +11,7 @@ __all__ = [
     "Abstract",
     "Architecture",
     "Attention",
+    "Batches",
     "DeviceKind",
     "EngineState",
     "Generator",
@@ -26,6 +27,8 @@ __all__ = [
 DeviceKind = Literal["cpu", "cuda", "mps"]
 Architecture = Literal["causal", "sequence-to-sequence"]
 Precision = Literal["float32", "bfloat16", "float16"]
+#: Which inputs may share a batch: any, those with the same number of tokens, or none.
+Batches = Literal["any lengths", "equal lengths", "single"]
 Quantization = Literal["none", "int8", "nf4", "fp4", "torchao_int8"]
 Attention = Literal["eager", "sdpa", "flash_attention_2"]
 

@@ -20,7 +20,7 @@ from sum_assets.errors import UserError, WorkerError
 from sum_assets.summarizer import engine_environments as environments
 from sum_assets.summarizer.conversions import build_once
 from sum_assets.summarizer.engine_environments import program
-from sum_assets.summarizer.generation_rules import stop_tokens
+from sum_assets.summarizer.generation_rules import padding_token, stop_tokens
 from sum_assets.summarizer.model_files import local_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import EngineState, Output
@@ -150,7 +150,9 @@ def _plain_settings(resolved: ModelSettings, tokenizer: Any) -> dict[str, Any]:
         "max_output_tokens": resolved.settings.max_output_tokens,
         "batch_size": resolved.batch_size,
         "stops": stops,
-        "pad": stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
+        "pad": padding_token(resolved.files, tokenizer),
+        "rules": resolved.rules,
+        "batches": resolved.batches,
         "threads": resolved.threads_per_worker or torch.get_num_threads() if resolved.device.kind == "cpu" else None,
         "device": resolved.device.torch_name,
     }

@@ -39,6 +39,8 @@ class TokenEngine:
         )
         self._generator = load(self._tokenizer)
         self._stops = stop_tokens(resolved.files, self._tokenizer)
+        self._limit = resolved.settings.max_output_tokens
+        self._end_is_forced = "forced_eos_token_id" in resolved.rules
 
     def summarize(self, abstracts: Iterable[Abstract], phases: Phases) -> Iterator[list[Summary | Rejection]]:
         """Generate longest first, so that a lack of memory shows at once, not at the end."""
@@ -73,13 +75,19 @@ class TokenEngine:
                 continue
             text = text.replace("\x00", "").strip()  # PostgreSQL's text holds no NUL
             if text:
-                reason: Literal["stop", "length"] = "stop" if output[-1] in self._stops else "length"
+                reason = self._finish_reason(output)
                 results.append(
                     Summary(encoded.abstract_id, text, len(encoded.ids), len(output), encoded.truncated, reason)
                 )
             else:
                 results.append(Rejection(encoded.abstract_id, "empty_summary", "the model wrote nothing"))
         return results
+
+    def _finish_reason(self, output: list[int]) -> Literal["stop", "length"]:
+        """Return what ended an output. A token that is forced at the limit says nothing."""
+        if len(output) < self._limit:
+            return "stop"
+        return "length" if self._end_is_forced or output[-1] not in self._stops else "stop"
 
     def state(self) -> EngineState:
         """Return how the engine is doing."""

@@ -9,15 +9,14 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, BitsAndByt
 from transformers.utils import logging as transformers_logging
 
 from sum_assets.errors import UserError
-from sum_assets.summarizer.engines.batching import BatchGenerator
+from sum_assets.summarizer.engines.batching import BatchGenerator, is_decoded_here
 from sum_assets.summarizer.engines.decoding import (
     Decoder,
     can_capture,
-    can_decode,
     capture_cuda_graph,
     padded,
 )
-from sum_assets.summarizer.generation_rules import stop_tokens
+from sum_assets.summarizer.generation_rules import held_generation_config
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import Quantization
 
@@ -49,11 +48,17 @@ class TransformersGenerator(BatchGenerator):
         except (OSError, ValueError, SafetensorError) as error:
             raise UserError(f"model: {resolved.settings.model} cannot be loaded: {error}") from error
         self._model.eval()
-        self._set_generation(tokenizer)
-        fast = not naive and resolved.attention == "sdpa" and can_decode(self._model)
-        if resolved.cuda_graphs and not (fast and can_capture(self._model)):
+        held = held_generation_config(resolved.files, resolved.rules, resolved.settings.max_output_tokens, tokenizer)
+        self._model.generation_config = held
+        self._stops = frozenset(held.eos_token_id or ())
+        self._options = {"tokenizer": tokenizer} if held.stop_strings else {}
+        sparse = resolved.encoder_decoder and hasattr(self._model.get_encoder(), "set_attention_type")
+        self._attention_type = resolved.files.config.attention_type if sparse else None
+        fast = not naive and is_decoded_here(resolved)
+        if resolved.cuda_graphs and not (fast and can_capture(self._model.config)):
             raise UserError(f"cuda_graphs: {resolved.settings.model} is not decoded by our own loop. Leave it out.")
-        self._decoder = Decoder(self._model, capture_cuda_graph if resolved.cuda_graphs else None) if fast else None
+        capture = capture_cuda_graph if resolved.cuda_graphs else None
+        self._decoder = Decoder(self._model, resolved.rules, capture) if fast else None
 
     def _load(self) -> Any:
         resolved = self._resolved
@@ -69,33 +74,21 @@ class TransformersGenerator(BatchGenerator):
         model: Any = auto_class.from_pretrained(resolved.files.location, **options)
         return model if resolved.quantization != "none" else model.to(resolved.device.torch_name)
 
-    def _set_generation(self, tokenizer: Any) -> None:
-        """Put our limits into the model's own generation settings."""
-        settings = self._resolved.settings
-        config = self._model.generation_config
-        config.do_sample = False
-        config.temperature = config.top_p = config.top_k = None
-        config.num_beams = settings.num_beams
-        config.max_new_tokens = settings.max_output_tokens
-        config.max_length = None
-        stops = stop_tokens(self._resolved.files, tokenizer)
-        config.eos_token_id = stops
-        if config.pad_token_id is None:
-            config.pad_token_id = stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-
     def _generate(self, batch: Sequence[list[int]]) -> list[list[int]]:
         return self._decoder(batch) if self._decoder else self._generate_plainly(batch)
 
     def _generate_plainly(self, batch: Sequence[list[int]]) -> list[list[int]]:
         config = self._model.generation_config
+        if self._attention_type:  # a short input changes it for all that follow
+            self._model.get_encoder().set_attention_type(self._attention_type)
         left = not self._resolved.encoder_decoder
         ids, mask = padded(batch, config.pad_token_id, left=left, width=self._narrowest)
         device = self._resolved.device.torch_name
         with torch.inference_mode():
-            generated = self._model.generate(input_ids=ids.to(device), attention_mask=mask.to(device))
+            generated = self._model.generate(input_ids=ids.to(device), attention_mask=mask.to(device), **self._options)
         # The output of a decoder begins with its start token; a causal model repeats its input.
         rows = generated[:, ids.shape[1] if left else 1 :].tolist()
-        lengths = [next((i + 1 for i, t in enumerate(row) if t in config.eos_token_id), None) for row in rows]
+        lengths = [next((i + 1 for i, t in enumerate(row) if t in self._stops), None) for row in rows]
         return [row[:length] for row, length in zip(rows, lengths, strict=True)]
 
     def _peak_bytes(self) -> int | None:
