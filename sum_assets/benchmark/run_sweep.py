@@ -120,8 +120,8 @@ def run_sweep(
     of its own, in the same minutes. Full precision is measured at least once, to compare the texts with. `force`
     measures all again. A sweep that was killed resumes where it stopped.
 
-    `on_result` is called with every result, whether it is new, and how many there will be; `log` with a line while
-    a device is waited for. Raises UserError for a preset that the sweep does not have.
+    `on_result` is called with every result, whether it is new, and how many there will be; `log` with a line as each
+    measurement begins, and while a device is waited for. Raises UserError for a preset that the sweep does not have.
     """
     sweep.require_presets(presets)
     cells, warm_up = plan(connection, sweep, summarizer)
@@ -138,10 +138,12 @@ def run_sweep(
 
     chosen = [cell for cell in cells if is_selected(cell)]
     measurements: list[CellMeasurement] = []
-    for cell in chosen:
+    for number, cell in enumerate(chosen, 1):
         if cell.paired_with and measurements[-1].result.outcome != "ok":
             continue  # the preset has no speed to compare
         new = cell.key not in known
+        if new:
+            log(f"measuring {cell.name}, replicate {cell.replicate} ({number} of {len(chosen)})")
         result = _measure(connection, cell, warm_up, sweep, summarizer, log) if new else known[cell.key]
         measurements.append(CellMeasurement(cell, result))
         on_result(measurements[-1], new, len(chosen))

@@ -89,7 +89,13 @@ def benchmark(
             log(f"{cell.name}, replicate {cell.replicate}: {result.outcome}, {summary}{source}")
             progress.update(task, advance=1, total=total)
 
-        measurements = run_sweep(connection, plan, summarizer, chosen, force=force, on_result=log_result, log=log)
+        try:
+            measurements = run_sweep(connection, plan, summarizer, chosen, force=force, on_result=log_result, log=log)
+        except KeyboardInterrupt as error:
+            raise UserError(
+                "Stopped. What was measured is kept. The same command measures the rest; the measurement in flight "
+                "starts over."
+            ) from error
         benchmark_report = _build_report(connection, measurements, rows)
     if as_json:
         print(render.as_json(benchmark_report))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sum_assets.errors import UserError
 from sum_assets.paths import project_file
@@ -22,7 +22,13 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")
 def progress_bar() -> Progress:
     """Return a progress bar on standard error; standard output is for results."""
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), console=err
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+        console=err,
     )
 
 

@@ -56,9 +56,12 @@ def test_presets_are_measured_in_turn_and_once(corpus: Connection, summarizer: S
         heard.append((measurement.cell.name, measurement.cell.replicate, new))
 
     presets = {"fast": {"batch_size": 8, "precision": "float32"}, "nowhere": {"device": "cuda:99"}}
-    measurements = run_sweep(corpus, sweep(presets=presets), summarizer, on_result=hear)
+    lines: list[str] = []
+    measurements = run_sweep(corpus, sweep(presets=presets), summarizer, on_result=hear, log=lines.append)
     names = ["baseline", "reference", "fast", "nowhere"]
     assert heard == [(name, replicate, True) for replicate in (1, 2) for name in names]
+    assert lines[0] == "measuring baseline, replicate 1 (1 of 8)"
+    assert lines[-1] == "measuring nowhere, replicate 2 (8 of 8)"
     report = build_report(corpus, measurements, read_corpus(corpus, ranges=0))
     rows = {row.preset: row for row in report.presets}
     assert list(rows)[-1] == "nowhere"
@@ -75,7 +78,8 @@ def test_presets_are_measured_in_turn_and_once(corpus: Connection, summarizer: S
     assert report.winner in (fast, rows["reference"])
     assert all(m.result.abstracts == (4 if m.cell.name == "baseline" else 16) for m in measurements if m.result.seconds)
     assert all(sum(m.result.phases.values()) > 0 for m in measurements if m.result.seconds)
-    again = run_sweep(corpus, sweep(presets=presets), summarizer, on_result=hear)
+    again = run_sweep(corpus, sweep(presets=presets), summarizer, on_result=hear, log=lines.append)
+    assert len(lines) == 8, "nothing was measured again"
     assert [new for _, _, new in heard[8:]] == [False] * 8
     assert [m.result for m in again] == [m.result for m in measurements]
     json.dumps([row.as_json() for row in rows.values()])
