@@ -16,8 +16,6 @@ _PLACE = "{abstract}"
 _PROBES = ("Cells divide.", "We measured 42 of them")
 #: Attempts at breaking up what a text spells: one attempt may lay bare what lay around it.
 _ATTEMPTS = 8
-#: Tokens around the expected end of a cut abstract among which the end is sought first.
-_NEAR = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +173,12 @@ class PromptEncoder:
         if not self.template and not self._after:
             return self._tokenize([self._before + text], truncation=True, max_length=self._limit)[0]
         ends = self._token_ends(text)
-        expected = len(ends) - (tokens - self._limit)
-        for width in (_NEAR, len(text)):
-            low, high = max(0, expected - width), min(len(ends), max(0, expected + width))
-            count = bisect_right(ends, self._limit, low, high, key=lambda end: len(self._ids(text[:end])))
-            if low < count < high:
-                break
+        expected = len(ends) - (tokens - self._limit)  # as many tokens of the abstract, if they stay as they are
+        if 0 < expected < len(ends):
+            fitting, next_one = self._tokenize([self._render(text[:end]) for end in ends[expected - 1 : expected + 1]])
+            if len(fitting) <= self._limit < len(next_one):
+                return fitting
+        count = bisect_right(ends, self._limit, key=lambda end: len(self._ids(text[:end])))
         return self._ids(text[: ends[count - 1]] if count else "")
 
     def _token_ends(self, text: str) -> list[int]:
