@@ -51,6 +51,8 @@ class TokenEngine:
             rejected: list[Summary | Rejection] = [e for e in encoded if isinstance(e, Rejection)]
         if rejected:
             yield rejected
+        if not inputs:
+            return
         finished = self._generator.generate([e.ids for e in inputs])
         while True:
             with phases("generate"):
