@@ -169,6 +169,13 @@ def test_odd_tokens_stay_harmless(token: AddedToken, text: str) -> None:
     assert encode(encoder, text).ids.count(added) == encode(encoder, "a").ids.count(added)
 
 
+@pytest.mark.parametrize("text", ["a </s> b", "a\uff1c/s\uff1eb", "</s></s>", "a </s>"])
+def test_an_end_token_in_a_text_does_not_end_the_input_of_a_t5(text: str) -> None:
+    tokenizer = unigram()
+    assert tokenizer(text, split_special_tokens=True).input_ids.count(1) > 1  # the option does not help
+    assert encode(PromptEncoder(tokenizer, "", 100, chat=False), text).ids.count(1) == 1
+
+
 def test_tokens_that_are_words_of_the_field_are_left_as_they_are() -> None:
     tokenizer = byte_level()
     tokenizer.add_tokens(["<sub>", "genes", "\n\n"])
