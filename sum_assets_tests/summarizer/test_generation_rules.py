@@ -12,6 +12,8 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    BartConfig,
+    BartForConditionalGeneration,
     BigBirdPegasusConfig,
     BigBirdPegasusForConditionalGeneration,
     GenerationConfig,
@@ -19,6 +21,8 @@ from transformers import (
     MistralForCausalLM,
     RwkvConfig,
     RwkvForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
 )
 
 from sum_assets.errors import UnsupportedError, UserError
@@ -34,7 +38,7 @@ from sum_assets.summarizer import (
 )
 from sum_assets.summarizer.engine_registry import BEAM_RULES, GENERATION_RULES
 from sum_assets.summarizer.generation_rules import DECIDED, REFUSED, SPECIAL_TOKENS, WITHOUT_EFFECT
-from sum_assets_tests.tiny_models import WORDS, save_causal, sentence
+from sum_assets_tests.tiny_models import HUB_BART, WORDS, save_causal, sentence
 
 INPUTS, OUTPUTS = 40, 14
 #: Twelve texts, some of them equally long.
@@ -100,6 +104,7 @@ def test_every_field_of_transformers_is_held_or_refused_or_without_effect() -> N
     kinds = [DECIDED, SPECIAL_TOKENS, WITHOUT_EFFECT, set(REFUSED), set(GENERATION_RULES), set(BEAM_RULES)]
     assert sum(map(len, kinds)) == len(set().union(*kinds)), "none is two kinds"
     assert set().union(*kinds) == {field for field in vars(GenerationConfig()) if not field.startswith("_")}
+    assert set(REFUSED) <= set(ASKED)
     for rule, idle in REFUSED.items():
         default = GenerationConfig._get_default_generation_params().get(rule)
         assert default in idle
@@ -130,12 +135,11 @@ ASKED: dict[str, object] = {
 
 
 @pytest.mark.parametrize("rule", ASKED)
-@pytest.mark.parametrize("engine", ["transformers", "ctranslate2"])
-def test_a_rule_that_nothing_holds_is_refused_by_name(rule: str, engine: str, t5: Path, tmp_path: Path) -> None:
-    assert set(REFUSED) <= set(ASKED)
+def test_a_rule_that_nothing_holds_is_refused_by_name(rule: str, t5: Path, tmp_path: Path) -> None:
     folder = with_settings(t5, tmp_path / "model", **{"num_beams": 4, rule: ASKED[rule]})
-    with pytest.raises(UnsupportedError, match=rf"set {rule} to .*, which no engine applies here\. Name another"):
-        run(folder, engine=engine)
+    for engine in ("transformers", "ctranslate2"):
+        with pytest.raises(UnsupportedError, match=rf"set {rule} to .*, which no engine applies here\. Name another"):
+            run(folder, engine=engine)
 
 
 def test_settings_without_effect_change_nothing(model: Path, tmp_path: Path) -> None:
@@ -211,13 +215,11 @@ def test_a_rule_holds_at_any_batch_size_as_row_by_row(rule: str, model: Path, tm
     # The padding is a token like any other, and the last of the vocabulary ends a text too.
     values = {"pad_token_id": 9, "eos_token_id": [1, 3 + len(WORDS)], **HELD[rule]}
     folder = with_settings(model, tmp_path / "model", **values)
-    for num_beams in (1, 3):
-        expected = reference(folder, num_beams)
-        for batch_size in (1, 5, 12):
-            assert texts_of(run(folder, num_beams, batch_size=batch_size)) == expected
-    if model.name == "causal":
-        expected = reference(folder)
-        assert texts_of(run(folder, batch_size=12, attention="eager")) == expected
+    expected = reference(folder)
+    for batch_size in (1, 5, 12):
+        assert texts_of(run(folder, batch_size=batch_size)) == expected
+    assert texts_of(run(folder, batch_size=12, attention="eager")) == expected
+    assert texts_of(run(folder, 3, batch_size=12)) == reference(folder, 3)
 
 
 def test_stop_strings_end_a_text_as_row_by_row(model: Path, tmp_path: Path) -> None:
@@ -306,3 +308,67 @@ def test_a_short_input_leaves_the_attention_of_others_as_it_was(t5: Path, tmp_pa
     for batch_size in (1, 5, 12):
         assert texts_of(run(folder, batch_size=batch_size)) == expected
     assert _resolved(folder)["batches"] == "equal lengths"
+
+
+CTRANSLATE2: dict[str, dict[str, object]] = {
+    "nothing, and some texts are empty": {},
+    "minimum": {"min_length": 5},
+    "new minimum": {"min_new_tokens": 3, "min_length": 12},
+    "first token": {"forced_bos_token_id": 9, "min_length": 5},
+    "n-grams and last token": {"no_repeat_ngram_size": 2, "forced_eos_token_id": [20, 12]},
+    "as BART's on the hub": HELD["as BART's on the hub"],
+}
+
+
+@pytest.fixture(scope="module", params=["t5", "bart"])
+def untrained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, t5: Path) -> Path:
+    """A model of which some texts end at once, others never."""
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"vocab_size": 4 + len(WORDS) + 1, "pad_token_id": 0, "eos_token_id": 1, "d_model": 48}
+    model: Any
+    if request.param == "t5":
+        model = T5ForConditionalGeneration(
+            T5Config(
+                d_kv=8, d_ff=64, num_layers=2, num_heads=6, initializer_factor=4.0, tie_word_embeddings=False,
+                decoder_start_token_id=0, **sizes,
+            )
+        )  # fmt: skip
+        model.lm_head.weight.data[0] = 0
+        model.lm_head.weight.data[1] *= 1.5
+    else:
+        model = BartForConditionalGeneration(
+            BartConfig(
+                encoder_layers=2, decoder_layers=2, encoder_attention_heads=6, decoder_attention_heads=6,
+                encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=128, init_std=0.5, bos_token_id=3,
+                decoder_start_token_id=1, forced_eos_token_id=None, **HUB_BART, **sizes,
+            )
+        )  # fmt: skip
+        model.final_logits_bias[0, 1] += 6
+    return save(model, t5, tmp_path_factory.mktemp("untrained") / request.param)
+
+
+@pytest.mark.parametrize("case", CTRANSLATE2)
+def test_rules_that_ctranslate2_names_hold_as_row_by_row(case: str, untrained: Path, tmp_path: Path) -> None:
+    folder = with_settings(untrained, tmp_path / "model", **CTRANSLATE2[case])
+    expected = reference(folder)
+    assert len(set(expected.values())) > 5
+    for batch_size in (1, 5, 12):
+        results = run(folder, batch_size=batch_size, engine="ctranslate2")
+        assert texts_of(results) == expected
+        if "forced_eos_token_id" in CTRANSLATE2[case]:
+            for result in results.values():
+                assert isinstance(result, Rejection) or (result.finish_reason == "length") == (
+                    result.output_tokens == OUTPUTS
+                )
+
+
+@pytest.mark.parametrize("rules", [{"repetition_penalty": 1.2}, {"no_repeat_ngram_size": 1}, {"stop_strings": ["a"]}])
+def test_rules_that_ctranslate2_would_apply_otherwise_are_refused(
+    rules: dict[str, object], t5: Path, tmp_path: Path
+) -> None:
+    folder = with_settings(t5, tmp_path / "model", **rules)
+    (rule,) = rules
+    with pytest.raises(UnsupportedError, match=f"engine ctranslate2 does not apply {rule}"):
+        run(folder, engine="ctranslate2")
+    with pytest.raises(UnsupportedError, match="num_beams 2: engine ctranslate2 is greedy"):
+        run(t5, 2, engine="ctranslate2")
