@@ -146,18 +146,10 @@ _SPECS = (
         devices=("cpu", "cuda"),
         architectures=("sequence-to-sequence",),
         quantizations=("none", "int8"),
+        # Its beam search scores otherwise, and its repetition penalty leaves out the decoder's start token.
         rules={
             "sequence-to-sequence": frozenset(
-                {
-                    "num_beams",
-                    "length_penalty",
-                    "early_stopping",
-                    "repetition_penalty",
-                    "no_repeat_ngram_size",
-                    "min_length",
-                    "min_new_tokens",
-                    "forced_bos_token_id",
-                }
+                {"no_repeat_ngram_size", "min_length", "min_new_tokens", "forced_bos_token_id", "forced_eos_token_id"}
             )
         },
         settable=frozenset({"batch_tokens"}),

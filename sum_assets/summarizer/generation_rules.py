@@ -128,7 +128,11 @@ def _unknown_rules(files: ModelFiles) -> dict[str, Any]:
     return {
         key: value
         for key, value in (_generation_file(files) or {}).items()
-        if key not in known and not key.startswith("_") and value not in (None, False, [], {}, "")
+        if key not in known
+        and not key.startswith("_")
+        and value is not None
+        and value is not False  # which 0 equals
+        and value not in ([], {}, "")
     }
 
 
