@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from sum_assets.errors import UnsupportedError, UserError
+from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer import engine_environments as environments
 from sum_assets.summarizer.devices import (
     Device,
@@ -21,6 +21,7 @@ from sum_assets.summarizer.engine_registry import ENGINES, EngineSpec, import_at
 from sum_assets.summarizer.generation_rules import generation_rules, stop_tokens
 from sum_assets.summarizer.memory import check_memory, predict
 from sum_assets.summarizer.model_files import ModelFiles, find_model, load_tokenizer
+from sum_assets.summarizer.positions import check_positions
 from sum_assets.summarizer.prompts import open_encoder
 from sum_assets.summarizer.resolved_settings import ModelSettings, ResolvedSettings
 from sum_assets.summarizer.types import Architecture, Attention, Precision
@@ -41,7 +42,7 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> ResolvedSettings:
     rules = _rules(spec, files, settings)
     precision = _precision(spec, gpu, devices, files.config.model_type)
     attention = _attention(spec, gpu, devices[0], precision, model_class)
-    _check_limits(settings, files.config)
+    check_positions(settings, files.config)
     _check_memory(gpu, settings, files, precision, devices)
     tokenizer = load_tokenizer(files)
     encoder = open_encoder(tokenizer, settings, encoder_decoder=files.config.is_encoder_decoder)
@@ -177,21 +178,6 @@ def _attention(
         has_sdpa=bool(getattr(model_class, "_supports_sdpa", False)),
         has_flash=bool(getattr(model_class, "_supports_flash_attn", False)),
     )
-
-
-def _check_limits(settings: SummarizerSettings, config: Any) -> None:
-    """Raise UserError where the limits exceed the positions that the model knows, in tokens."""
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is None:
-        return
-    tokens = settings.max_input_tokens
-    if not config.is_encoder_decoder:
-        tokens += settings.max_output_tokens
-    if tokens > positions:
-        raise UserError(
-            f"max_input_tokens {settings.max_input_tokens} (and max_output_tokens {settings.max_output_tokens}) "
-            f"exceed the {positions} positions of {settings.model}. Lower them."
-        )
 
 
 def _check_memory(

@@ -8,6 +8,8 @@ from sum_assets.abstract import Abstract, Rejection, Summary
 from sum_assets.summarizer.phases import Phases
 
 __all__ = [
+    "EMPTY",
+    "NOT_A_NUMBER",
     "Abstract",
     "Architecture",
     "Attention",
@@ -74,6 +76,10 @@ class Summarizer(Protocol):
         ...
 
 
+#: The reason of a rejection where the model computes NaN or infinite logits.
+NOT_A_NUMBER = "not_a_number"
+#: The reason of a rejection where the model writes no text.
+EMPTY = "empty_summary"
 #: What became of a prompt: the ids that the model wrote, stop token included, or (reason, detail).
 Output = list[int] | tuple[str, str]
 

@@ -171,7 +171,7 @@ def batches_fit(rows: int) -> None:
 
     real = TransformersGenerator._generate
 
-    def generate(self: Any, batch: Sequence[list[int]]) -> list[list[int]]:
+    def generate(self: Any, batch: Sequence[list[int]]) -> Any:
         if len(batch) > rows:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return real(self, batch)

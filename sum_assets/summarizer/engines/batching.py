@@ -38,8 +38,8 @@ class BatchGenerator(ABC):
         self._out_of_memory = 0
 
     @abstractmethod
-    def _generate(self, batch: Sequence[list[int]]) -> list[list[int]]:
-        """Return the generated ids of every row, stop token included."""
+    def _generate(self, batch: Sequence[list[int]]) -> Sequence[Output]:
+        """Return the generated ids of every row, stop token included, or (reason, detail)."""
 
     def _peak_bytes(self) -> int | None:
         """Return the device's peak memory in bytes, or None where it is unknown."""
@@ -78,7 +78,7 @@ class BatchGenerator(ABC):
         alone = self._batches == "single"
         return prompts[: next((i for i in range(1, len(prompts)) if alone or len(prompts[i]) != length), None)]
 
-    def _try(self, batch: Sequence[list[int]]) -> list[list[int]] | None:
+    def _try(self, batch: Sequence[list[int]]) -> Sequence[Output] | None:
         """Return what was generated; None when memory ran out."""
         try:
             return self._generate(batch)

@@ -12,6 +12,7 @@ from sum_assets.errors import UnsupportedError, UserError
 from sum_assets.summarizer.conversions import build_once
 from sum_assets.summarizer.devices import Device
 from sum_assets.summarizer.engines.batching import BatchGenerator
+from sum_assets.summarizer.engines.load_model import check_weights
 from sum_assets.summarizer.generation_rules import stop_tokens
 from sum_assets.summarizer.model_files import local_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
@@ -127,6 +128,7 @@ def converted(resolved: ModelSettings) -> Path:
     """Return the folder of the converted model, made on first use."""
 
     def build(folder: Path) -> None:
+        check_weights(resolved)
         try:
             TransformersConverter(str(local_folder(resolved.files))).convert(str(folder), force=True)
         except (ValueError, AttributeError, KeyError, NotImplementedError) as error:

@@ -12,7 +12,7 @@ from sum_assets.summarizer.phases import Phases
 from sum_assets.summarizer.prompts import Encoded, open_encoder
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.thoughts import ThoughtFilter
-from sum_assets.summarizer.types import Abstract, EngineState, Generator, Output, Rejection, Summary
+from sum_assets.summarizer.types import EMPTY, Abstract, EngineState, Generator, Output, Rejection, Summary
 
 
 def load_generator(resolved: ModelSettings, tokenizer: Any, *, naive: bool = False) -> Generator:
@@ -82,7 +82,7 @@ class TokenEngine:
                     Summary(encoded.abstract_id, text, len(encoded.ids), len(output), encoded.truncated, reason)
                 )
             else:
-                results.append(Rejection(encoded.abstract_id, "empty_summary", "the model wrote nothing"))
+                results.append(Rejection(encoded.abstract_id, EMPTY, "the model wrote nothing"))
         return results
 
     def _finish_reason(self, output: list[int]) -> Literal["stop", "length"]:

@@ -31,6 +31,9 @@ _PREFILL_CHUNK_ELSEWHERE = 16_384
 #: are captured, it costs a capture too.
 COMPACT_AT, _COMPACT_AT_CAPTURED = 1 / 8, 1 / 2
 
+#: Instead of a token, where the logits of a row are NaN or infinite. It is read with the tokens, at no cost.
+_NOT_A_NUMBER = -1
+
 
 class Decoder:
     """Decodes batches of one model, which it sets to its own attention.
@@ -48,8 +51,11 @@ class Decoder:
         if model.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             pack_linear_layers(model)
 
-    def __call__(self, prompts: Sequence[list[int]]) -> list[list[int]]:
-        """Return the ids that the model writes on each prompt, stop token included. Longest first is fastest."""
+    def __call__(self, prompts: Sequence[list[int]]) -> list[list[int] | None]:
+        """Return the ids that the model writes on each prompt, stop token included; None where it computes NaN.
+
+        Longest first is fastest.
+        """
         model = self._model
         seq2seq, max_new_tokens = model.config.is_encoder_decoder, model.generation_config.max_new_tokens
         ids, mask = padded(prompts, model.generation_config.pad_token_id, left=not seq2seq)
@@ -90,24 +96,30 @@ class Decoder:
         looked_at = torch.cat(sequences) if states is not None else ids
         return looked_at, Rules(groups)
 
-    def _write(self, state: DecodeState, sequences: Tensor, processors: Rules, max_new_tokens: int) -> list[list[int]]:
-        """Take the likeliest token of each row until all have ended.
+    def _write(
+        self, state: DecodeState, sequences: Tensor, processors: Rules, max_new_tokens: int
+    ) -> list[list[int] | None]:
+        """Take the likeliest token of each row until all have ended. A row whose logits are NaN or infinite ends.
 
         `processors` are the model's generation rules; they look at `sequences`, rows x tokens.
         """
         outputs: list[list[int]] = [[] for _ in range(len(sequences))]
+        not_numbers = set()
         rows = list(range(len(sequences)))  # the row of the batch at each place of the state
         ended = [False] * len(rows)
         compact_at = _COMPACT_AT_CAPTURED if self._capture else COMPACT_AT
         for step in range(max_new_tokens):
-            logits = state.logits
+            logits = state.logits.float()  # in bfloat16 it takes five times as long on a CPU
+            largest, tokens = logits.max(-1)  # NaN is the largest of all
             if processors:
-                logits = processors(sequences, logits.float())
-            tokens = logits.float().argmax(-1)  # in bfloat16 it takes five times as long on a CPU
-            for place, token in enumerate(tokens.tolist()):
-                if not ended[place]:
-                    outputs[rows[place]].append(token)
-                    ended[place] = token in self._stops
+                tokens = processors(sequences, logits).argmax(-1)
+            for place, token in enumerate(torch.where(largest.isfinite(), tokens, _NOT_A_NUMBER).tolist()):
+                if ended[place]:
+                    continue
+                if token == _NOT_A_NUMBER:
+                    not_numbers.add(rows[place])
+                outputs[rows[place]].append(token)
+                ended[place] = token == _NOT_A_NUMBER or token in self._stops
             if all(ended) or step + 1 == max_new_tokens:
                 break
             if processors:  # some of them remember the rows of the first step, so that none may be dropped
@@ -117,4 +129,4 @@ class Decoder:
                 state.compact(running)
                 tokens, rows, ended = tokens[running], [rows[place] for place in running], [False] * len(running)
             state.step(tokens)
-        return outputs
+        return [None if row in not_numbers else output for row, output in enumerate(outputs)]
