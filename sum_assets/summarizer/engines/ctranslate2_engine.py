@@ -13,7 +13,7 @@ from sum_assets.summarizer.conversions import build_once
 from sum_assets.summarizer.devices import Device
 from sum_assets.summarizer.engines.batching import BatchGenerator
 from sum_assets.summarizer.generation_rules import generation_config, stop_tokens
-from sum_assets.summarizer.model_files import local_folder
+from sum_assets.summarizer.model_files import weights_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import Precision, Quantization
 
@@ -116,7 +116,7 @@ def converted(resolved: ModelSettings) -> Path:
 
     def build(folder: Path) -> None:
         try:
-            TransformersConverter(str(local_folder(resolved.files))).convert(str(folder), force=True)
+            TransformersConverter(str(weights_folder(resolved.files))).convert(str(folder), force=True)
         except (ValueError, AttributeError, KeyError, NotImplementedError) as error:
             raise UserError(
                 f"model: {resolved.settings.model} cannot be converted for engine ctranslate2: {error} "

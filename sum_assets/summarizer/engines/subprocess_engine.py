@@ -21,7 +21,7 @@ from sum_assets.summarizer import engine_environments as environments
 from sum_assets.summarizer.conversions import build_once
 from sum_assets.summarizer.engine_environments import program
 from sum_assets.summarizer.generation_rules import padding_token, stop_tokens
-from sum_assets.summarizer.model_files import local_folder
+from sum_assets.summarizer.model_files import weights_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import EngineState, Output
 
@@ -139,7 +139,7 @@ def _pickled_settings(resolved: ModelSettings) -> dict[str, Any]:
 def _plain_settings(resolved: ModelSettings, tokenizer: Any) -> dict[str, Any]:
     """Return the settings for the programs of other environments, as plain JSON."""
     assert resolved.spec.environment
-    folder = exported(resolved) if resolved.spec.environment.exports_model else local_folder(resolved.files)
+    folder = exported(resolved) if resolved.spec.environment.exports_model else weights_folder(resolved.files)
     stops = stop_tokens(resolved.files, tokenizer)
     return {
         "model": str(folder),
@@ -175,7 +175,7 @@ def exported(resolved: ModelSettings) -> Path:
     versions = "-".join(environments.versions_of(engine).values())
 
     def build(folder: Path) -> None:
-        source = local_folder(resolved.files)
+        source = weights_folder(resolved.files)
         command = [
             str(part) for part in (environments.python_of(engine), program(f"{engine}_worker"), source, folder, weights)
         ]

@@ -17,6 +17,7 @@ from sum_assets.summarizer.engines.decoding import (
     padded,
 )
 from sum_assets.summarizer.generation_rules import held_generation_config
+from sum_assets.summarizer.model_files import weights_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import Quantization
 
@@ -63,16 +64,16 @@ class TransformersGenerator(BatchGenerator):
     def _load(self) -> Any:
         resolved = self._resolved
         options: dict[str, Any] = {
-            "revision": resolved.files.commit or "main",
             "dtype": getattr(torch, resolved.precision),
             "attn_implementation": resolved.attention,
         }
-        if resolved.quantization != "none":
+        if resolved.quantized:
             options["device_map"] = {"": resolved.device.torch_name}
+        if resolved.quantization != "none":
             options["quantization_config"] = _quantization(resolved.quantization, options["dtype"])
         auto_class = AutoModelForSeq2SeqLM if resolved.encoder_decoder else AutoModelForCausalLM
-        model: Any = auto_class.from_pretrained(resolved.files.location, **options)
-        return model if resolved.quantization != "none" else model.to(resolved.device.torch_name)
+        model: Any = auto_class.from_pretrained(str(weights_folder(resolved.files)), **options)
+        return model if "device_map" in options else model.to(resolved.device.torch_name)
 
     def _generate(self, batch: Sequence[list[int]]) -> list[list[int]]:
         return self._decoder(batch) if self._decoder else self._generate_plainly(batch)
