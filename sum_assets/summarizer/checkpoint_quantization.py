@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from transformers import PretrainedConfig
-from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING, AutoHfQuantizer
 
 from sum_assets.errors import UnsupportedError, first_line
 from sum_assets.summarizer.devices import Device
@@ -75,7 +74,7 @@ def check_checkpoint_quantization(
     settings = _settings(config)
     assert settings is not None
     method = _method(settings)
-    if method not in _LIBRARIES or method not in AUTO_QUANTIZATION_CONFIG_MAPPING:
+    if method not in _LIBRARIES:
         raise UnsupportedError(
             f"model: {model} is quantized as {method}, which sum_assets does not know. Name a checkpoint that is not "
             f"quantized, or one of {', '.join(sorted(_LIBRARIES))}."
@@ -87,6 +86,9 @@ def check_checkpoint_quantization(
         )
     if device is None:
         return
+    # Importing it brings torchao in, which takes long and prints warnings.
+    from transformers.quantizers.auto import AutoHfQuantizer
+
     try:
         quantizer = AutoHfQuantizer.from_config(dict(settings), pre_quantized=True)
         quantizer.validate_environment(device_map={"": device.torch_name}, dtype=getattr(torch, precision))

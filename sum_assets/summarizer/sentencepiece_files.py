@@ -1,10 +1,11 @@
 """Tokenizers that come as a SentencePiece model alone: transformers converts them, and we hold it to the original."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import transformers
-from tokenizers import Regex, models, normalizers
+from tokenizers import Regex, models, normalizers, pre_tokenizers
 from transformers import TokenizersBackend
 from transformers.tokenization_utils_base import generate_merges
 
@@ -19,7 +20,9 @@ _PROBES = (
     "日本語の要約 и русский текст, العربية. 😀",
     "CD4+/CD8+ T-cells e.g. IL-2Rβ; https://doi.org/10.1000/182 [1, 2] {x} ~ ^ _ | \\",
 )
+# Kinds of models, and of pieces.
 _UNIGRAM, _BPE = 1, 2
+_UNKNOWN, _UNUSED = 2, 5
 
 
 def match_sentencepiece(tokenizer: Any, folder: Path, name: str) -> None:
@@ -42,6 +45,28 @@ def match_sentencepiece(tokenizer: Any, folder: Path, name: str) -> None:
             f"model: transformers {transformers.__version__} reads {model.name} of {name} otherwise than SentencePiece "
             f"does, for example {difference!r}. Add the tokenizer.json that the model was trained with."
         )
+
+
+def write_unigram_model(
+    path: Path, pieces: Sequence[tuple[str, float, int]], *, charsmap: bytes, prefix: bool, collapse: bool
+) -> None:
+    """Write a SentencePiece model of (piece, score, type), of which the unused ones at the end are left out.
+
+    `charsmap` normalizes characters, `prefix` adds a space in front of a text, and `collapse` removes spaces that
+    repeat or stand at an end.
+    """
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto: Any = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
+    used = max(index for index, (_, _, kind) in enumerate(pieces) if kind != _UNUSED)
+    for piece, score, kind in pieces[: used + 1]:
+        proto.pieces.add(piece=piece, score=score, type=kind)
+    proto.trainer_spec.model_type = _UNIGRAM
+    proto.trainer_spec.unk_id = next(index for index, (_, _, kind) in enumerate(pieces) if kind == _UNKNOWN)
+    proto.normalizer_spec.precompiled_charsmap = charsmap
+    proto.normalizer_spec.add_dummy_prefix = prefix
+    proto.normalizer_spec.remove_extra_whitespaces = collapse
+    path.write_bytes(proto.SerializeToString())
 
 
 def _model_file(tokenizer: Any, folder: Path) -> Path | None:
@@ -101,5 +126,7 @@ def _rebuild(tokenizer: Any, proto: Any) -> None:
         steps.append(normalizers.Precompiled(spec.precompiled_charsmap))
     if spec.remove_extra_whitespaces:
         steps += [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
-    if kind == _UNIGRAM and steps:
-        backend.normalizer = normalizers.Sequence(steps)
+    backend.normalizer = normalizers.Sequence(steps)
+    if kind == _UNIGRAM:
+        prefix = "always" if spec.add_dummy_prefix else "never"
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme=prefix, split=True)
