@@ -45,7 +45,7 @@ def chat_model(folder: Path, template: str | None, eos_token_id: int | None = 1,
 def tail_and_head(folder: Path, **settings: Any) -> tuple[str, str]:
     """Return the text before and after an abstract, out of the token ids in the fingerprint."""
     text_settings = resolve(folder, **settings).text_settings()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     return tokenizer.decode(text_settings["prompt_head"]), tokenizer.decode(text_settings["prompt_tail"])
 
 
