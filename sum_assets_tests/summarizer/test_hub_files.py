@@ -7,7 +7,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
-from transformers import T5ForConditionalGeneration
+from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 
 from sum_assets.errors import UserError
 from sum_assets.summarizer import (
@@ -21,6 +21,7 @@ from sum_assets.summarizer import (
 )
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets_tests.summarizer.hub_stand_in import Hub, cache_model, commit_of, serve_hub
+from sum_assets_tests.summarizer.test_model_files import T5_IDS, train_sentencepiece, without_tokenizer
 from sum_assets_tests.tiny_models import save_untrained_t5, sentence
 
 HUB_ID = "lab/tiny"
@@ -182,3 +183,33 @@ def test_other_layouts_of_weights_come_from_the_hub(
         assert len(list(folder.glob("*.safetensors"))) > 1
     hub.commits[FIRST] = folder
     assert text_of(resolve()) == texts[0]
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize("vocabulary", [("spiece.model", "tokenizer.json"), ("spiece.model",)])
+def test_the_default_model_s_layout_goes_end_to_end_offline(
+    weights: str, vocabulary: tuple[str, ...], cache: Path, tmp_path: Path
+) -> None:
+    original = train_sentencepiece(tmp_path / "sp", **T5_IDS)
+    folder = tmp_path / "model"
+    save_untrained_t5(folder)
+    shutil.copy(tmp_path / "sp.model", without_tokenizer(folder) / "spiece.model")
+    T5Tokenizer.from_pretrained(folder).save_pretrained(folder)
+    if "tokenizer.json" not in vocabulary:
+        (folder / "tokenizer.json").unlink()
+    torch.manual_seed(0)
+    model = T5ForConditionalGeneration(
+        T5Config(
+            vocab_size=len(original) + 100, d_model=48, d_kv=8, d_ff=64, num_layers=2, num_heads=6,
+            initializer_factor=4.0, decoder_start_token_id=0,  # type: ignore[call-arg]
+        )
+    ).eval()  # fmt: skip
+    model.save_pretrained(folder)
+    if weights == "pytorch_model.bin":
+        (folder / "model.safetensors").unlink()
+        torch.save(model.state_dict(), folder / weights)
+    cache_model(cache, HUB_ID, folder, FIRST, "main")
+    ids = torch.tensor([[*original.encode(TEXT)[:31], 1]])  # as many as `resolve` allows
+    written = model.generate(input_ids=ids, max_new_tokens=8, do_sample=False)
+    tokenizer = T5Tokenizer.from_pretrained(folder)
+    assert text_of(resolve()) == tokenizer.decode(written[0], skip_special_tokens=True).strip()
