@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Any
 
 from transformers import GenerationConfig
-from transformers.utils.hub import cached_file
 
 from sum_assets.errors import UnsupportedError, UserError, first_line
 from sum_assets.summarizer.chat_template import end_of_turn
@@ -74,31 +73,27 @@ def generation_config(files: ModelFiles) -> GenerationConfig:
     # Not those of `files.config`, from which transformers removes the rules.
     options: dict[str, Any] = {"config_file_name": "config.json", "_from_model_config": True} if from_model else {}
     try:
-        return GenerationConfig.from_pretrained(files.location, revision=files.commit or "main", **options)
+        return GenerationConfig.from_pretrained(str(files.folder), **options)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise _invalid(files, error) from error
 
 
 def _generation_file(files: ModelFiles) -> dict[str, Any] | None:
     """Return what generation_config.json says, or None where there is none."""
-    path = cached_file(
-        files.location,
-        "generation_config.json",
-        revision=files.commit or "main",
-        _raise_exceptions_for_missing_entries=False,
-    )
-    if path is None:
+    path = files.folder / "generation_config.json"
+    if not path.is_file():
         return None
     try:
-        with open(path, encoding="utf-8") as file:
-            values: dict[str, Any] = json.load(file)
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise _invalid(files, error) from error
     return values
 
 
 def _invalid(files: ModelFiles, error: Exception) -> UserError:
-    return UserError(f"model: the generation settings of {files.location} are not valid: {first_line(error)}")
+    return UserError(
+        f"model: the generation settings of {files.hub_id or files.folder} are not valid: {first_line(error)}"
+    )
 
 
 def generation_rules(files: ModelFiles, num_beams: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer import engine_environments as environments
+from sum_assets.summarizer.checkpoint_quantization import check_checkpoint_quantization
 from sum_assets.summarizer.devices import (
     Device,
     check_cuda_graphs,
@@ -41,6 +42,14 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> ResolvedSettings:
     _check_architecture(spec, files, settings.model)
     rules = _rules(spec, files, settings)
     precision = _precision(spec, gpu, devices, files.config.model_type)
+    check_checkpoint_quantization(
+        files.config,
+        settings.model,
+        spec,
+        gpu.quantization,
+        precision,
+        None if gpu.ray_address else devices[0],
+    )
     attention = _attention(spec, gpu, devices[0], precision, model_class)
     check_positions(settings, files.config)
     _check_memory(gpu, settings, files, precision, devices)

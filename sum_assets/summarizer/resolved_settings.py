@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from sum_assets.summarizer import engine_environments as environments
+from sum_assets.summarizer.checkpoint_quantization import library_of, quantization_of
 from sum_assets.summarizer.devices import Device, quantization_library
 from sum_assets.summarizer.engine_registry import ENGINES, EngineSpec
 from sum_assets.summarizer.model_files import ModelFiles
@@ -99,6 +100,16 @@ class ModelSettings(ResolvedSettings):
         """Whether the model is sequence-to-sequence, rather than causal."""
         return bool(self.files.config.is_encoder_decoder)
 
+    @property
+    def quantization_in_force(self) -> str:
+        """How the weights are quantized, by us or by who made the checkpoint."""
+        return quantization_of(self.files.config) or self.quantization
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the weights are quantized."""
+        return self.quantization_in_force != "none"
+
     def text_settings(self) -> dict[str, Any]:
         """Return the model, its prompt and limits, how it computes, and the libraries' versions."""
         return {
@@ -108,7 +119,7 @@ class ModelSettings(ResolvedSettings):
             "prompt_head": list(self.prompt_head),
             "prompt_tail": list(self.prompt_tail),
             "precision": self.precision,
-            "quantization": self.quantization,
+            "quantization": self.quantization_in_force,
             "attention": self.attention,
             "versions": self._versions(),
         }
@@ -120,6 +131,8 @@ class ModelSettings(ResolvedSettings):
         libraries = [*self.spec.libraries]
         if self.spec.quantizes_in_torch and self.quantization != "none":
             libraries.append(quantization_library(self.quantization))
+        if library := library_of(self.files.config):
+            libraries.append(library)
         # Local tags such as +cpu and +cu118 name the device.
         return {library: version(library).partition("+")[0] for library in libraries}
 

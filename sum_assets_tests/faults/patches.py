@@ -220,7 +220,7 @@ def copying_worker(folder: Path, bad: int = 0, how: str = "") -> None:
     script = folder / f"worker-{os.getpid()}.py"
     script.write_text(_WORKER.replace("sys.argv[-2]", f'"{bad}"').replace("sys.argv[-1]", f'"{how}"'))
     environments.python_of = lambda _: Path(sys.executable)
-    subprocess_engine.exported = lambda resolved: Path(resolved.files.location)
+    subprocess_engine.exported = lambda resolved: resolved.files.folder
     subprocess_engine.program = lambda _: script
     subprocess_engine.ANSWER_LIMIT = 1.0
     environments.versions_of = lambda _: {"openvino-genai": "1"}

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, normalizers
-from transformers import AutoTokenizer, ByT5Tokenizer
+from transformers import ByT5Tokenizer
 
 from sum_assets.defs.resources import demo_summarizer
 from sum_assets.errors import UserError
-from sum_assets.summarizer.model_files import find_model
+from sum_assets.summarizer.model_files import find_model, load_tokenizer
 from sum_assets.summarizer.prompts import Encoded, PromptEncoder
 from sum_assets.summarizer.types import Rejection
 from sum_assets_tests.summarizer.tokenizers import CHAT_TOKENS, TEMPLATES, byte_level, sentencepiece_bpe, unigram
@@ -229,7 +229,7 @@ def test_a_template_that_does_not_take_the_prompt_is_an_error(template: str, mes
 
 @pytest.fixture(scope="module")
 def smollm() -> Any:
-    return AutoTokenizer.from_pretrained(find_model(demo_summarizer().model, "main").location)
+    return load_tokenizer(find_model(demo_summarizer().model, "main"))
 
 
 def test_chat_prompt_of_a_real_model_is_the_templates_own(smollm: Any) -> None:

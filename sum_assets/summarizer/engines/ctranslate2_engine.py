@@ -14,7 +14,7 @@ from sum_assets.summarizer.devices import Device
 from sum_assets.summarizer.engines.batching import BatchGenerator
 from sum_assets.summarizer.engines.load_model import check_weights
 from sum_assets.summarizer.generation_rules import stop_tokens
-from sum_assets.summarizer.model_files import local_folder
+from sum_assets.summarizer.model_files import weights_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import Precision, Quantization
 
@@ -130,7 +130,7 @@ def converted(resolved: ModelSettings) -> Path:
     def build(folder: Path) -> None:
         check_weights(resolved)
         try:
-            TransformersConverter(str(local_folder(resolved.files))).convert(str(folder), force=True)
+            TransformersConverter(str(weights_folder(resolved.files))).convert(str(folder), force=True)
         except (ValueError, AttributeError, KeyError, NotImplementedError) as error:
             raise UserError(
                 f"model: {resolved.settings.model} cannot be converted for engine ctranslate2: {error} "

@@ -12,6 +12,7 @@ from sum_assets.errors import UserError, first_line
 from sum_assets.summarizer.checked_weights import require_all_weights
 from sum_assets.summarizer.device_errors import is_device_lost, is_out_of_memory
 from sum_assets.summarizer.engines.not_a_number import require_finite_weights
+from sum_assets.summarizer.model_files import weights_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import Quantization
 
@@ -22,11 +23,12 @@ def load_model(resolved: ModelSettings) -> Any:
         "dtype": getattr(torch, resolved.precision),
         "attn_implementation": resolved.attention,
     }
-    if resolved.quantization != "none":
+    if resolved.quantized:
         options["device_map"] = {"": resolved.device.torch_name}
+    if resolved.quantization != "none":
         options["quantization_config"] = _quantization(resolved.quantization, options["dtype"])
     model = _from_pretrained(resolved, options)
-    return (model if resolved.quantization != "none" else model.to(resolved.device.torch_name)).eval()
+    return (model if resolved.quantized else model.to(resolved.device.torch_name)).eval()
 
 
 def check_weights(resolved: ModelSettings) -> None:
@@ -42,13 +44,13 @@ def check_weights(resolved: ModelSettings) -> None:
 
 def _from_pretrained(resolved: ModelSettings, options: dict[str, Any]) -> Any:
     transformers_logging.disable_progress_bar()
-    name, files = resolved.settings.model, resolved.files
+    name = resolved.settings.model
     auto_class: Any = AutoModelForSeq2SeqLM if resolved.encoder_decoder else AutoModelForCausalLM
     try:
         with _quiet():
             model, info = auto_class.from_pretrained(
-                files.location,
-                revision=files.commit or "main",
+                str(weights_folder(resolved.files)),
+                trust_remote_code=False,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are in what is returned
                 **options,

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from sum_assets.errors import UserError
-from sum_assets.summarizer.model_files import local_folder
+from sum_assets.summarizer.model_files import weights_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
 
 _NAMED = 3
@@ -43,7 +43,7 @@ def describe_not_a_number(resolved: ModelSettings) -> str:
         return f"{what}. Set precision: bfloat16, or float32 where the device lacks it"
     if resolved.precision == "bfloat16":
         return f"{what}. Set precision: float32"
-    tensors = not_finite_tensors(local_folder(resolved.files))
+    tensors = not_finite_tensors(weights_folder(resolved.files))
     if tensors:
         return f"{what}: the checkpoint holds NaN or infinity in {_listed(tensors)}. Download or train it again"
     return f"{what}, although all of its weights are finite. Name another checkpoint"
@@ -51,7 +51,7 @@ def describe_not_a_number(resolved: ModelSettings) -> str:
 
 def require_finite_weights(resolved: ModelSettings) -> None:
     """Raise UserError where a checkpoint holds NaN or infinity, for an engine that does not say so of a text."""
-    tensors = not_finite_tensors(local_folder(resolved.files))
+    tensors = not_finite_tensors(weights_folder(resolved.files))
     if tensors:
         raise UserError(
             f"model: the checkpoint of {resolved.settings.model} holds NaN or infinity in {_listed(tensors)}, and "

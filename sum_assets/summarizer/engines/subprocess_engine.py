@@ -22,7 +22,7 @@ from sum_assets.summarizer.conversions import build_once
 from sum_assets.summarizer.engine_environments import program
 from sum_assets.summarizer.engines.load_model import check_weights
 from sum_assets.summarizer.generation_rules import padding_token, stop_tokens
-from sum_assets.summarizer.model_files import local_folder
+from sum_assets.summarizer.model_files import weights_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import EngineState, Output
 
@@ -144,7 +144,7 @@ def _plain_settings(resolved: ModelSettings, tokenizer: Any) -> dict[str, Any]:
         folder = exported(resolved)
     else:
         check_weights(resolved)
-        folder = local_folder(resolved.files)
+        folder = weights_folder(resolved.files)
     stops = stop_tokens(resolved.files, tokenizer)
     return {
         "model": str(folder),
@@ -181,7 +181,7 @@ def exported(resolved: ModelSettings) -> Path:
 
     def build(folder: Path) -> None:
         check_weights(resolved)
-        source = local_folder(resolved.files)
+        source = weights_folder(resolved.files)
         command = [
             str(part) for part in (environments.python_of(engine), program(f"{engine}_worker"), source, folder, weights)
         ]

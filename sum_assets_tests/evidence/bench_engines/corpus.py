@@ -38,7 +38,7 @@ class Corpus:
         for model, settings in self.settings.items():
             resolved = resolve_settings(Preset(), settings)
             assert isinstance(resolved, ModelSettings)
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(resolved.files.location)
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(str(resolved.files.folder))
             encoder = PromptEncoder(tokenizer, settings.prompt, settings.max_input_tokens, chat=model == SMOL)
             encoded = encoder.encode([(i, self._texts[i]) for i in self.ids])
             self._prompts[model] = [e.ids for e in encoded if isinstance(e, Encoded)]
