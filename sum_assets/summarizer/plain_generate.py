@@ -1,0 +1,128 @@
+"""What every engine is compared with: transformers' own `generate`, row by row, from a freshly loaded model.
+
+None of our decoding, prompt or loading code is used, so that none of it can be wrong here in the same way.
+"""
+
+import gc
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, BitsAndBytesConfig, TorchAoConfig
+from transformers.utils import logging as transformers_logging
+
+from sum_assets.summarizer.generation_rules import stop_tokens
+from sum_assets.summarizer.resolved_settings import ModelSettings
+
+
+@dataclass(frozen=True, slots=True)
+class PlainSummary:
+    """What `generate` wrote. `read` is the abstract, or as much of its beginning as the input limit left."""
+
+    text: str
+    input_tokens: int
+    output_tokens: int
+    read: str
+
+
+def plain_generate(resolved: ModelSettings, texts: Sequence[str]) -> list[PlainSummary]:
+    """Return what the model writes on each text, in their order; it is loaded for this, and freed again.
+
+    Model, prompt, limits, precision, quantization, attention and device are those of the settings, whatever their
+    engine. Raises what transformers raises.
+    """
+    try:
+        return _PlainModel(resolved).write(texts)
+    finally:
+        gc.collect()
+        if resolved.device.kind == "cuda":
+            torch.cuda.empty_cache()
+
+
+class _PlainModel:
+    def __init__(self, resolved: ModelSettings) -> None:
+        self._resolved = resolved
+        transformers_logging.disable_progress_bar()
+        folder, device = resolved.files.location, resolved.device.torch_name
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        self._tokenizer.truncation_side = "right"
+        options: dict[str, Any] = {"dtype": getattr(torch, resolved.precision), "device_map": {"": device}}
+        if resolved.attention:
+            options["attn_implementation"] = resolved.attention
+        if resolved.quantization != "none":
+            options["quantization_config"] = _quantization(resolved)
+        auto_class = AutoModelForSeq2SeqLM if resolved.encoder_decoder else AutoModelForCausalLM
+        self._model: Any = auto_class.from_pretrained(folder, **options)
+        self._model.eval()
+
+    def write(self, texts: Sequence[str]) -> list[PlainSummary]:
+        settings, tokenizer = self._resolved.settings, self._tokenizer
+        written = []
+        for text in texts:
+            ids, read = self._fitted(text)
+            inputs = torch.tensor([ids], device=self._model.device)
+            with torch.inference_mode():
+                (row,) = self._model.generate(
+                    input_ids=inputs,
+                    attention_mask=torch.ones_like(inputs),
+                    max_new_tokens=settings.max_output_tokens,
+                    num_beams=settings.num_beams,
+                    do_sample=False,
+                    num_return_sequences=1,
+                    return_dict_in_generate=False,
+                    eos_token_id=stop_tokens(self._resolved.files, tokenizer),
+                    tokenizer=tokenizer,  # stop strings need it
+                ).tolist()
+            # The output of a decoder begins with its start token; a causal model repeats its input.
+            output = row[1:] if self._resolved.encoder_decoder else row[len(ids) :]
+            summary = tokenizer.decode(output, skip_special_tokens=True).replace("\x00", "").strip()
+            written.append(PlainSummary(summary, len(ids), len(output), read))
+        return written
+
+    def _fitted(self, text: str) -> tuple[list[int], str]:
+        """Return the input's ids, no more than the limit, and the text that they hold."""
+        tokenizer, settings = self._tokenizer, self._resolved.settings
+        limit, (before, after, chat) = settings.max_input_tokens, self._around()
+        ids = self._tokenized(text)
+        if len(ids) <= limit:
+            return ids, text
+        if not chat and not after:
+            return tokenizer(before + text, truncation=True, max_length=limit).input_ids, text
+        if tokenizer.is_fast:
+            offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+            ends = [end for _, end in offsets]
+        else:
+            ends = list(range(len(text)))
+        fitting = bisect_right(ends, limit, key=lambda end: len(self._tokenized(text[:end])))
+        read = text[: ends[fitting - 1]] if fitting else ""
+        return self._tokenized(read), read
+
+    def _tokenized(self, text: str) -> list[int]:
+        before, after, chat = self._around()
+        content = before + text + after
+        if not chat:
+            return self._tokenizer(content, verbose=False).input_ids  # type: ignore[no-any-return]
+        message = [{"role": "user", "content": content}]
+        options: dict[str, Any] = {"add_generation_prompt": True, "tokenize": True, "return_dict": True}
+        return self._tokenizer.apply_chat_template(message, **options)["input_ids"]  # type: ignore[no-any-return]
+
+    def _around(self) -> tuple[str, str, bool]:
+        """Return the prompt before and after the abstract, and whether the chat template goes around both."""
+        before, _, after = self._resolved.settings.prompt.partition("{abstract}")
+        return before, after, not self._resolved.encoder_decoder and bool(self._tokenizer.chat_template)
+
+
+def _quantization(resolved: ModelSettings) -> BitsAndBytesConfig | TorchAoConfig:
+    if resolved.quantization == "torchao_int8":
+        from torchao.quantization import Int8DynamicActivationInt8WeightConfig
+
+        return TorchAoConfig(Int8DynamicActivationInt8WeightConfig(set_inductor_config=False))
+    if resolved.quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=resolved.quantization,
+        bnb_4bit_compute_dtype=getattr(torch, resolved.precision),
+    )
