@@ -41,6 +41,13 @@ def plain_generate(resolved: ModelSettings, texts: Sequence[str]) -> list[PlainS
             torch.cuda.empty_cache()
 
 
+def spells_special_token(resolved: ModelSettings, texts: Sequence[str]) -> list[bool]:
+    """Return for each text whether it spells a special token, which tokenizers by default take for one."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(resolved.files.location)
+    special = {str(token) for token in tokenizer.added_tokens_decoder.values()} | set(tokenizer.all_special_tokens)
+    return [any(token in text for token in special if token.strip()) for text in texts]
+
+
 class _PlainModel:
     def __init__(self, resolved: ModelSettings) -> None:
         self._resolved = resolved
