@@ -7,23 +7,30 @@ import gc
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, BitsAndBytesConfig, TorchAoConfig
+from transformers.utils import chat_template_utils
 from transformers.utils import logging as transformers_logging
 
 from sum_assets.summarizer.generation_rules import stop_tokens
 from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.user_settings import DEFAULT_DATE
 
 
 @dataclass(frozen=True, slots=True)
 class PlainSummary:
-    """What `generate` wrote. `read` is the abstract, or as much of its beginning as the input limit left."""
+    """What `generate` wrote: the text, and its ids, stop token included.
+
+    `read` is the abstract, or as much of its beginning as the input limit left.
+    """
 
     text: str
+    ids: list[int]
     input_tokens: int
-    output_tokens: int
     read: str
 
 
@@ -44,8 +51,10 @@ def plain_generate(resolved: ModelSettings, texts: Sequence[str]) -> list[PlainS
 def spells_special_token(resolved: ModelSettings, texts: Sequence[str]) -> list[bool]:
     """Return for each text whether it spells a special token, which tokenizers by default take for one."""
     tokenizer: Any = AutoTokenizer.from_pretrained(resolved.files.location)
-    special = {str(token) for token in tokenizer.added_tokens_decoder.values()} | set(tokenizer.all_special_tokens)
-    return [any(token in text for token in special if token.strip()) for text in texts]
+    added = [token.content for token in tokenizer.added_tokens_decoder.values()]
+    # Some tokenizers have added words and blanks, which are text like any other.
+    special = {token for token in added if not token.isspace() and not token[:1].isalnum()}
+    return [any(token in text for token in special | set(tokenizer.all_special_tokens)) for text in texts]
 
 
 class _PlainModel:
@@ -85,7 +94,7 @@ class _PlainModel:
             # The output of a decoder begins with its start token; a causal model repeats its input.
             output = row[1:] if self._resolved.encoder_decoder else row[len(ids) :]
             summary = tokenizer.decode(output, skip_special_tokens=True).replace("\x00", "").strip()
-            written.append(PlainSummary(summary, len(ids), len(output), read))
+            written.append(PlainSummary(summary, output, len(ids), read))
         return written
 
     def _fitted(self, text: str) -> tuple[list[int], str]:
@@ -112,8 +121,15 @@ class _PlainModel:
         if not chat:
             return self._tokenizer(content, verbose=False).input_ids  # type: ignore[no-any-return]
         message = [{"role": "user", "content": content}]
+        settings = self._resolved.settings
+        day = datetime.fromisoformat(settings.chat_template_date)
         options: dict[str, Any] = {"add_generation_prompt": True, "tokenize": True, "return_dict": True}
-        return self._tokenizer.apply_chat_template(message, **options)["input_ids"]  # type: ignore[no-any-return]
+        if settings.chat_template_date != DEFAULT_DATE:
+            options["date_string"] = day.strftime("%d %b %Y")
+        options |= settings.chat_template_options
+        with patch.object(chat_template_utils, "datetime") as clock:  # templates may print the date
+            clock.now.return_value = day
+            return self._tokenizer.apply_chat_template(message, **options)["input_ids"]  # type: ignore[no-any-return]
 
     def _around(self) -> tuple[str, str, bool]:
         """Return the prompt before and after the abstract, and whether the chat template goes around both."""
