@@ -77,20 +77,6 @@ def save_copier(kind: str, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def save_untrained_t5(folder: Path, seed: int = 0) -> None:
-    """Save a T5 with random weights, so large that each seed and each input leads to another output."""
-    torch.manual_seed(seed)
-    tokenizer = _tokenizer()
-    model = T5ForConditionalGeneration(
-        T5Config(
-            vocab_size=len(tokenizer), d_model=48, d_kv=8, d_ff=64, num_layers=2, num_heads=6, initializer_factor=4.0,
-            pad_token_id=0, eos_token_id=1, decoder_start_token_id=0,  # type: ignore[call-arg]
-        )
-    )  # fmt: skip
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
 def save_causal(folder: Path) -> None:
     """Save an untrained Llama, its weights so large that each input leads to another output."""
     torch.manual_seed(0)
