@@ -88,7 +88,7 @@ def save_copier(kind: str, folder: Path) -> None:
 def save_untrained_t5(folder: Path, seed: int = 0) -> None:
     """Save a T5 with random weights, so large that each seed and each input leads to another output."""
     torch.manual_seed(seed)
-    tokenizer = _tokenizer()
+    tokenizer = tiny_tokenizer()
     model = T5ForConditionalGeneration(
         T5Config(
             vocab_size=len(tokenizer), d_model=48, d_kv=8, d_ff=64, num_layers=2, num_heads=6, initializer_factor=4.0,

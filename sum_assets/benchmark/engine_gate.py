@@ -24,12 +24,16 @@ from sum_assets.errors import DeviceLostError, UnsupportedError
 from sum_assets.summarizer import Abstract, Phases, Rejection, Summarizer, Summary, open_summarizer
 from sum_assets.summarizer.device_errors import describe_error, is_device_lost
 from sum_assets.summarizer.isolate_failures import summarize_each
+from sum_assets.summarizer.model_files import load_tokenizer
 from sum_assets.summarizer.plain_generate import PlainSummary, plain_generate, spells_special_token
+from sum_assets.summarizer.prompts import open_encoder
 from sum_assets.summarizer.resolved_settings import ModelSettings, ResolvedSettings
+from sum_assets.summarizer.thoughts import ThoughtFilter
 
 #: Abstracts to compare on: of the reference with itself, and of another engine with it. The second number is what the
 #: bounds ask for (docs/explanation/quality-gate.md).
 OWN_SAMPLE, SAMPLE = 8, 32
+_GENERATE = "transformers' own `generate`"
 
 
 def require_gate(
@@ -93,10 +97,10 @@ def _judge(
     if not abstracts:
         return None
     log(
-        f"engine {resolved.engine}: its summaries of {len(abstracts)} abstracts are compared with those of transformers' "
-        f"own `generate` in {reference.precision} first, this once"
+        f"engine {resolved.engine}: its summaries of {len(abstracts)} abstracts are compared first, this once, with "
+        f"those of {_GENERATE} in {reference.precision}"
     )
-    plain = _plain(reference, abstracts, open_engine)
+    plain = _without_thoughts(reference, _plain(reference, abstracts, open_engine))
     if len(resolved.worker_devices) > 1:  # one is enough, and the counts of several are those of the run
         engine = open_summarizer(replace(resolved, devices=resolved.devices[:1], workers_per_device=1))
     else:
@@ -108,8 +112,8 @@ def _judge(
         del written[rejection.abstract_id]
     if not written:
         raise UnsupportedError(
-            f"engine {resolved.engine} rejects all of the {len(abstracts)} abstracts that it is judged by. The first is "
-            f"{loud[0].abstract_id}: {loud[0].reason}: {loud[0].detail}."
+            f"engine {resolved.engine} rejects all of the {len(abstracts)} abstracts that it is judged by. The first "
+            f"is {loud[0].abstract_id}: {loud[0].reason}: {loud[0].detail}"
         )
 
     def different() -> list[int]:
@@ -160,9 +164,21 @@ def _plain(
             raise DeviceLostError(f"The device is lost to this process: {describe_error(error)}.") from error
         open_engine()  # where the model is to blame, it says so in a sentence
         raise UnsupportedError(
-            f"engine {reference.engine} cannot be compared with transformers' own `generate` in "
-            f"{reference.precision}, which fails: {describe_error(error)}. A pilot (`limit`) is not compared."
+            f"engine {reference.engine} cannot be compared with {_GENERATE} in {reference.precision}, which fails: "
+            f"{describe_error(error)}. A pilot (`limit`) is not compared."
         ) from error
+
+
+def _without_thoughts(reference: ModelSettings, plain: dict[int, PlainSummary]) -> dict[int, PlainSummary]:
+    """Cut off the thoughts that a run would cut off."""
+    tokenizer = load_tokenizer(reference.files)
+    encoder = open_encoder(tokenizer, reference.settings, encoder_decoder=reference.encoder_decoder)
+    cut = ThoughtFilter(tokenizer, encoder.template, encoder.closing, "cut")
+    texts = {i: cut(summary.ids, summary.text) for i, summary in plain.items()}
+    return {
+        i: replace(summary, text=text.strip()) if isinstance(text := texts[i], str) else summary
+        for i, summary in plain.items()
+    }
 
 
 def _written(
@@ -192,15 +208,16 @@ def _verdict(
         return SampleSummary(i, text, capped, tokens, abstracts[i].text, titles[i])
 
     limit = reference.settings.max_output_tokens
-    judged = {
-        i: row(i, r.text, r.input_tokens, r.finish_reason == "length") if isinstance(r, Summary) else row(i, "", 0, False)
+    judged = {i: row(i, "", 0, False) for i in written} | {
+        i: row(i, r.text, r.input_tokens, r.finish_reason == "length")
         for i, r in written.items()
+        if isinstance(r, Summary)
     }
-    expected = {i: row(i, plain[i].text, plain[i].input_tokens, plain[i].output_tokens >= limit) for i in written}
+    expected = {i: row(i, plain[i].text, plain[i].input_tokens, len(plain[i].ids) >= limit) for i in written}
     quality, itself = compare(judged, expected), compare(expected, expected)
     assert quality
     assert itself
-    exact = not gated and reference.precision == "float32" and reference.quantization == "none"
+    exact = not gated and reference.precision == "float32" and not reference.quantized
     reason = ""
     if exact and different:
         reason = f"{len(different)} of {len(written)} texts differ"
@@ -212,9 +229,9 @@ def _verdict(
             f"; the first that differs is that of abstract {first}: {_text(written[first])[:80]!r}, "
             f"not {plain[first].text[:80]!r}"
         )
-    named = f"transformers' own `generate` in {reference.precision}"
-    if reference.quantization != "none":
-        named += f" with {reference.quantization}"
+    named = f"{'transformers' if gated else _GENERATE} in {reference.precision}"
+    if reference.quantized:
+        named += f" with {reference.quantization_in_force}"
     return GateVerdict(not reason, reason, {**quality.as_json(), "reference": named})
 
 

@@ -166,7 +166,7 @@ class Bounds:
 FEW = Bounds(nearest=0.75, words=(0.67, 1.5), empty=0.13, repeated=0.25, new_numbers=0.4, titles=False)
 
 
-def gate(quality: Quality, reference: Quality, bounds: Bounds = Bounds()) -> Gate:  # noqa: B008 -- it is frozen
+def gate(quality: Quality, reference: Quality, bounds: Bounds = Bounds()) -> Gate:
     """Compare a preset's quality with the reference's own; see docs/evidence/quality-gate.md."""
     shortest, longest = bounds.words
     failures = [
@@ -174,7 +174,10 @@ def gate(quality: Quality, reference: Quality, bounds: Bounds = Bounds()) -> Gat
             quality.same_input < 0.98,
             f"{1 - quality.same_input:.0%} of the inputs differ in length from the reference's",
         ),
-        (quality.nearest < bounds.nearest, f"{1 - quality.nearest:.0%} of the summaries are closer to those of other abstracts"),
+        (
+            quality.nearest < bounds.nearest,
+            f"{1 - quality.nearest:.0%} of the summaries are closer to those of other abstracts",
+        ),
         (
             quality.opening_rouge_l < 0.65,
             f"writes other texts: ROUGE-L {quality.opening_rouge_l:.2f} in the first {OPENING} words, at least 0.65",

@@ -83,7 +83,8 @@ class EngineSpec:
     libraries: tuple[str, ...] = ()
     #: Whether it takes up the next input when one ends (continuous batching), rather than batch after batch.
     continuous: bool = False
-    #: Whether the quality gate judges it before its first full run.
+    #: Whether the quality gate compares it with float32 before its first full run. One with a model that is not gated
+    #: is compared with transformers' own `generate` in its own precision.
     gated: bool = True
     #: Whether it can run the naive loop of the baseline.
     naive: bool = False

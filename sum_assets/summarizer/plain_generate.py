@@ -6,24 +6,33 @@ None of our decoding, prompt or loading code is used, so that none of it can be 
 import gc
 from bisect import bisect_right
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, BitsAndBytesConfig, TorchAoConfig
+from transformers.utils import chat_template_utils
 from transformers.utils import logging as transformers_logging
 
 from sum_assets.summarizer.generation_rules import stop_tokens
+from sum_assets.summarizer.model_files import ModelFiles, load_tokenizer, weights_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.user_settings import DEFAULT_DATE
 
 
 @dataclass(frozen=True, slots=True)
 class PlainSummary:
-    """What `generate` wrote. `read` is the abstract, or as much of its beginning as the input limit left."""
+    """What `generate` wrote: the text, and its ids, stop token included.
+
+    `read` is the abstract, or as much of its beginning as the input limit left.
+    """
 
     text: str
+    ids: list[int]
     input_tokens: int
-    output_tokens: int
     read: str
 
 
@@ -43,17 +52,19 @@ def plain_generate(resolved: ModelSettings, texts: Sequence[str]) -> list[PlainS
 
 def spells_special_token(resolved: ModelSettings, texts: Sequence[str]) -> list[bool]:
     """Return for each text whether it spells a special token, which tokenizers by default take for one."""
-    tokenizer: Any = AutoTokenizer.from_pretrained(resolved.files.location)
-    special = {str(token) for token in tokenizer.added_tokens_decoder.values()} | set(tokenizer.all_special_tokens)
-    return [any(token in text for token in special if token.strip()) for text in texts]
+    tokenizer = _load_tokenizer(resolved.files)
+    added = [token.content for token in tokenizer.added_tokens_decoder.values()]
+    # Some tokenizers have added words and blanks, which are text like any other.
+    special = {token for token in added if not token.isspace() and not token[:1].isalnum()}
+    return [any(token in text for token in special | set(tokenizer.all_special_tokens)) for text in texts]
 
 
 class _PlainModel:
     def __init__(self, resolved: ModelSettings) -> None:
         self._resolved = resolved
         transformers_logging.disable_progress_bar()
-        folder, device = resolved.files.location, resolved.device.torch_name
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        folder, device = str(weights_folder(resolved.files)), resolved.device.torch_name
+        self._tokenizer = _load_tokenizer(resolved.files)
         self._tokenizer.truncation_side = "right"
         options: dict[str, Any] = {"dtype": getattr(torch, resolved.precision), "device_map": {"": device}}
         if resolved.attention:
@@ -85,7 +96,7 @@ class _PlainModel:
             # The output of a decoder begins with its start token; a causal model repeats its input.
             output = row[1:] if self._resolved.encoder_decoder else row[len(ids) :]
             summary = tokenizer.decode(output, skip_special_tokens=True).replace("\x00", "").strip()
-            written.append(PlainSummary(summary, len(ids), len(output), read))
+            written.append(PlainSummary(summary, output, len(ids), read))
         return written
 
     def _fitted(self, text: str) -> tuple[list[int], str]:
@@ -112,13 +123,34 @@ class _PlainModel:
         if not chat:
             return self._tokenizer(content, verbose=False).input_ids  # type: ignore[no-any-return]
         message = [{"role": "user", "content": content}]
+        settings = self._resolved.settings
+        day = datetime.fromisoformat(settings.chat_template_date)
         options: dict[str, Any] = {"add_generation_prompt": True, "tokenize": True, "return_dict": True}
-        return self._tokenizer.apply_chat_template(message, **options)["input_ids"]  # type: ignore[no-any-return]
+        if settings.chat_template_date != DEFAULT_DATE:
+            options["date_string"] = day.strftime("%d %b %Y")
+        options |= settings.chat_template_options
+        with patch.object(chat_template_utils, "datetime") as clock:  # templates may print the date
+            clock.now.return_value = day
+            return self._tokenizer.apply_chat_template(message, **options)["input_ids"]  # type: ignore[no-any-return]
 
     def _around(self) -> tuple[str, str, bool]:
         """Return the prompt before and after the abstract, and whether the chat template goes around both."""
         before, _, after = self._resolved.settings.prompt.partition("{abstract}")
         return before, after, not self._resolved.encoder_decoder and bool(self._tokenizer.chat_template)
+
+
+def _load_tokenizer(files: ModelFiles) -> Any:
+    """Return the tokenizer that transformers loads by itself, or ours where it cannot, or has a wrong beginning."""
+    config = copy(files.config)
+    config._name_or_path = files.hub_id or ""  # transformers knows some models by their names on the hub
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(files.folder), config=config)
+    except Exception:  # what the reader of a missing file raises is not documented
+        return load_tokenizer(files)
+    special = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.cls_token_id, tokenizer.pad_token_id}
+    unknown = tokenizer.unk_token_id
+    # A SentencePiece model of NLLB has no languages, one of which begins each text.
+    return load_tokenizer(files) if unknown not in special and unknown in tokenizer.encode("") else tokenizer
 
 
 def _quantization(resolved: ModelSettings) -> BitsAndBytesConfig | TorchAoConfig:

@@ -23,5 +23,5 @@ def plain_generate_on_ray(resolved: ModelSettings, texts: Sequence[str]) -> list
 
 
 def _generate(resolved: ModelSettings, bundle: ModelBundle, texts: list[str]) -> list[PlainSummary]:
-    files = replace(resolved.files, location=str(bundle.unpack()), commit=None)
+    files = replace(resolved.files, folder=bundle.unpack())
     return plain_generate(replace(resolved, files=files), texts)

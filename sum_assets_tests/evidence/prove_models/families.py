@@ -30,6 +30,7 @@ _BART: dict[str, Any] = {
     "decoder_start_token_id": 1, "forced_eos_token_id": None,
 }  # fmt: skip
 _MOE: dict[str, Any] = {"num_experts_per_tok": 2, "moe_intermediate_size": 32}
+_WINDOWED: dict[str, Any] = {"sliding_window": WINDOW, "query_pre_attn_scalar": 8, "tie_word_embeddings": False}
 _GPT: dict[str, Any] = {"n_embd": 48, "n_layer": 2, "n_head": 6, "n_positions": 256, "initializer_range": 0.5}
 
 
@@ -78,7 +79,8 @@ FAMILIES: dict[str, Family] = {
     "ProphetNet": _seq2seq(
         "prophetnet", {"hidden_size": 48, "num_encoder_layers": 2, "num_decoder_layers": 2, "encoder_ffn_dim": 64,
         "decoder_ffn_dim": 64, "num_encoder_attention_heads": 6, "num_decoder_attention_heads": 6,
-        "max_position_embeddings": 256, "init_std": 0.5, "decoder_start_token_id": 3, "relative_max_distance": 64}, seed=4,
+        "max_position_embeddings": 256, "init_std": 0.5, "decoder_start_token_id": 3, "relative_max_distance": 64},
+        seed=4,
     ),
     "Llama": _causal("llama", chat=True),
     "Mistral, window": _causal("mistral", chat=True, sliding_window=WINDOW),
@@ -87,8 +89,8 @@ FAMILIES: dict[str, Family] = {
     "Qwen3": _causal("qwen3", chat=True),
     "Qwen3-MoE": _causal("qwen3_moe", chat=True, num_experts=4, **_MOE),
     "Gemma": _causal("gemma"),
-    "Gemma 2": _causal("gemma2", seed=1, chat=True, sliding_window=WINDOW, query_pre_attn_scalar=8, tie_word_embeddings=False),
-    "Gemma 3": _causal("gemma3_text", chat=True, sliding_window=WINDOW, query_pre_attn_scalar=8, tie_word_embeddings=False),
+    "Gemma 2": _causal("gemma2", seed=1, chat=True, **_WINDOWED),
+    "Gemma 3": _causal("gemma3_text", chat=True, **_WINDOWED),
     "Phi": _causal("phi"),
     "Phi-3": _causal("phi3", seed=1, chat=True),
     "OPT": _causal("opt", seed=2, ffn_dim=64, word_embed_proj_dim=48, init_std=0.5),

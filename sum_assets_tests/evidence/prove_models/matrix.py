@@ -91,7 +91,7 @@ class FamilyProof:
         self.family, self._folder = family, folder
         save_family(family, folder / "none")
         words = word_ids(AutoTokenizer.from_pretrained(folder / "none"))
-        self.rules = all_rules(words, seq2seq=FAMILIES[family].seq2seq)
+        self.rules = all_rules(words, seq2seq=FAMILIES[family].seq2seq, byte_level=FAMILIES[family].byte_level)
         self._written: dict[str, list[str] | str] = {}
         texts = self.expected("none")
         assert isinstance(texts, list), f"{family}: {texts}"
@@ -111,7 +111,7 @@ class FamilyProof:
             resolved = resolve_settings(_gpu({}), self._settings("none"))
             assert isinstance(resolved, ModelSettings)
             # Settings of a model that engines refuse may be fine for `generate`.
-            files = replace(resolved.files, location=own.model)
+            files = replace(resolved.files, folder=Path(own.model))
             try:
                 written = plain_generate(replace(resolved, settings=own, files=files), list(TEXTS.values()))
                 self._written[rule] = [summary.text for summary in written]
@@ -121,17 +121,15 @@ class FamilyProof:
 
     def _settings(self, rule: str) -> SummarizerSettings:
         folder = self._folder / rule
-        rules = dict(self.rules[rule])
-        num_beams = rules.pop("num_beams", 1)
         if not folder.exists():
             shutil.copytree(self._folder / "none", folder)
-            set_rules(folder, rules)
+            set_rules(folder, self.rules[rule].own)
         return SummarizerSettings(
             model=str(folder),
             prompt="",
             max_input_tokens=MAX_INPUT_TOKENS,
             max_output_tokens=MAX_OUTPUT_TOKENS,
-            num_beams=num_beams,
+            num_beams=self.rules[rule].num_beams,
         )
 
     def _cell(self, rule: str, engine: str, gpu: dict[str, Any], expected: list[str] | str) -> Cell:
