@@ -25,7 +25,7 @@ from sum_assets.summarizer import Abstract, Phases, Rejection, Summarizer, Summa
 from sum_assets.summarizer.device_errors import describe_error, is_device_lost
 from sum_assets.summarizer.isolate_failures import summarize_each
 from sum_assets.summarizer.model_files import load_tokenizer
-from sum_assets.summarizer.plain_generate import PlainSummary, plain_generate, spells_special_token
+from sum_assets.summarizer.plain_generate import PlainSummary, free_memory, plain_generate, spells_special_token
 from sum_assets.summarizer.prompts import open_encoder
 from sum_assets.summarizer.resolved_settings import ModelSettings, ResolvedSettings
 from sum_assets.summarizer.thoughts import ThoughtFilter
@@ -117,11 +117,13 @@ def _judge(
         )
 
     def different() -> list[int]:
-        return [i for i, result in written.items() if _text(result) != plain[i].text]
+        return [i for i in abstracts if i in written and _text(written[i]) != plain[i].text]
 
     cut = [Abstract(i, plain[i].read) for i in different() if plain[i].read != abstracts[i].text]
     if cut:  # what was cut off may differ by the end of a word; the summary of what was left may not
         written |= _written(database, store, engine, cut)
+    del engine
+    free_memory(resolved)
     verdict = _verdict(reference, resolved.spec.gated, abstracts, titles, plain, written, different())
     verdict.quality["seconds"] = round(time.monotonic() - started, 1)
     database.run(record_gate, resolved.fingerprint, resolved.engine, verdict)
@@ -162,11 +164,12 @@ def _plain(
     except Exception as error:
         if is_device_lost(error):
             raise DeviceLostError(f"The device is lost to this process: {describe_error(error)}.") from error
-        open_engine()  # where the model is to blame, it says so in a sentence
-        raise UnsupportedError(
-            f"engine {reference.engine} cannot be compared with {_GENERATE} in {reference.precision}, which fails: "
-            f"{describe_error(error)}. A pilot (`limit`) is not compared."
-        ) from error
+        failure = describe_error(error)  # not the error itself, which references the model
+    open_engine()  # where the model is to blame, it says so in a sentence
+    raise UnsupportedError(
+        f"engine {reference.engine} cannot be compared with {_GENERATE} in {reference.precision}, which fails: "
+        f"{failure}. A pilot (`limit`) is not compared."
+    )
 
 
 def _without_thoughts(reference: ModelSettings, plain: dict[int, PlainSummary]) -> dict[int, PlainSummary]:

@@ -21,6 +21,7 @@ from sum_assets.summarizer.generation_rules import stop_tokens
 from sum_assets.summarizer.model_files import ModelFiles, load_tokenizer, weights_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.user_settings import DEFAULT_DATE
+from sum_assets.summarizer.watchdog import watchdog
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,14 @@ def plain_generate(resolved: ModelSettings, texts: Sequence[str]) -> list[PlainS
     try:
         return _PlainModel(resolved).write(texts)
     finally:
-        gc.collect()
-        if resolved.device.kind == "cuda":
-            torch.cuda.empty_cache()
+        free_memory(resolved)
+
+
+def free_memory(resolved: ModelSettings) -> None:
+    """Give the memory of a model that nobody references any more back to its device."""
+    gc.collect()
+    if resolved.device.kind == "cuda":
+        torch.cuda.empty_cache()
 
 
 def spells_special_token(resolved: ModelSettings, texts: Sequence[str]) -> list[bool]:
@@ -81,7 +87,7 @@ class _PlainModel:
         for text in texts:
             ids, read = self._fitted(text)
             inputs = torch.tensor([ids], device=self._model.device)
-            with torch.inference_mode():
+            with watchdog(lambda: None), torch.inference_mode():
                 (row,) = self._model.generate(
                     input_ids=inputs,
                     attention_mask=torch.ones_like(inputs),

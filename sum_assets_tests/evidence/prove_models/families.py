@@ -55,8 +55,16 @@ def _causal(model_type: str, *, seed: int = 0, chat: bool = False, byte_level: b
     return Family(model_type, _CAUSAL | sizes, seed, chat=chat, byte_level=byte_level)
 
 
-def _seq2seq(model_type: str, common: dict[str, Any], *, seed: int = 0, ending: float = 1.6, **sizes: Any) -> Family:
-    return Family(model_type, common | sizes, seed, ending, seq2seq=True)
+def _seq2seq(
+    model_type: str,
+    common: dict[str, Any],
+    *,
+    seed: int = 0,
+    ending: float = 1.6,
+    byte_level: bool = False,
+    **sizes: Any,
+) -> Family:
+    return Family(model_type, common | sizes, seed, ending, seq2seq=True, byte_level=byte_level)
 
 
 FAMILIES: dict[str, Family] = {
@@ -67,7 +75,7 @@ FAMILIES: dict[str, Family] = {
     "LongT5, global": _seq2seq(
         "longt5", _T5, seed=2, local_radius=3, global_block_size=4, encoder_attention_type="transient-global"
     ),
-    "BART": _seq2seq("bart", _BART, seed=7, **HUB_BART),
+    "BART": _seq2seq("bart", _BART, seed=9, byte_level=True, **HUB_BART),
     "mBART": _seq2seq("mbart", _BART, seed=7, ending=1.1),
     "PEGASUS": _seq2seq("pegasus", _BART, seed=10, ending=1.1),
     "PEGASUS-X": _seq2seq("pegasus_x", _BART, seed=5, ending=1.1, block_size=4, num_global_tokens=4),
@@ -94,7 +102,7 @@ FAMILIES: dict[str, Family] = {
     "Phi": _causal("phi"),
     "Phi-3": _causal("phi3", seed=1, chat=True),
     "OPT": _causal("opt", seed=2, ffn_dim=64, word_embed_proj_dim=48, init_std=0.5),
-    "GPT-2": Family("gpt2", _GPT, seed=2),
+    "GPT-2": Family("gpt2", _GPT, seed=2, byte_level=True),
     "GPT-NeoX": _causal("gpt_neox", seed=4),
     "Granite": _causal("granite", seed=1),
     "OLMo2": _causal("olmo2", seed=2),
