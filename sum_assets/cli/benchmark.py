@@ -93,8 +93,8 @@ def benchmark(
             measurements = run_sweep(connection, plan, summarizer, chosen, force=force, on_result=log_result, log=log)
         except KeyboardInterrupt as error:
             raise UserError(
-                "Stopped. What was measured is kept. The same command measures the rest; the measurement in flight "
-                "starts over."
+                "Stopped. What was measured is kept. The same command, without --force, measures the rest; the "
+                "measurement in flight starts over."
             ) from error
         benchmark_report = _build_report(connection, measurements, rows)
     if as_json:

@@ -26,7 +26,6 @@ def progress_bar() -> Progress:
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-        TextColumn("left:"),
         TimeRemainingColumn(),
         console=err,
     )

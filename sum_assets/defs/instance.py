@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 from sum_assets.database.reconnect import open_database
 from sum_assets.defs.asset_names import CORPUS_ASSETS
 from sum_assets.defs.assets.benchmark import presets
-from sum_assets.defs.partitions import id_ranges
+from sum_assets.defs.partitions import id_ranges, require_ascending
 from sum_assets.defs.resources import PostgresResource
 from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
@@ -105,8 +105,7 @@ def register_presets(instance: dg.DagsterInstance, names: Sequence[str]) -> None
 def require_span(instance: dg.DagsterInstance, first: str, last: str) -> tuple[IdRange, IdRange]:
     """Return the ranges that two keys name, as `require_registered`. Raises UserError where the first is above."""
     ends = require_registered(instance, first), require_registered(instance, last)
-    if ends[0] > ends[1]:
-        raise UserError(f"The first ID range, {first}, is above the last, {last}. Name the lower one first.")
+    require_ascending(first, last)
     return ends
 
 

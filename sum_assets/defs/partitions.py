@@ -31,14 +31,19 @@ def _check_order(context: dg.AssetExecutionContext, keys: Sequence[str]) -> None
     first, last = context.partition_key_range
     if first == last:
         return
+    require_ascending(first, last)
     registered = context.instance.get_dynamic_partitions(id_ranges.name or "")
-    if first > last:
-        raise UserError(f"The first ID range, {first}, is above the last, {last}. Name the lower one first.")
     if list(keys) != sorted(key for key in registered if first <= key <= last):
         raise UserError(
             f"The ID ranges from {first} to {last} were not registered in the order of their IDs, so that Dagster "
             "would take others. Launch one run for each range: `sum-assets backfill FIRST LAST`."
         )
+
+
+def require_ascending(first: str, last: str) -> None:
+    """Raise UserError where the first of two keys is above the last. Keys sort as the ID ranges do."""
+    if first > last:
+        raise UserError(f"The first ID range, {first}, is above the last, {last}. Name the lower one first.")
 
 
 def joint_data_version(parts: Sequence[str]) -> dg.DataVersion:

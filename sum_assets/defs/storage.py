@@ -46,7 +46,8 @@ class SumAssetsStorage(DagsterPostgresStorage):
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(postgres_url, inst_data=inst_data)
-        self._event_log_storage = SortedPartitionsStorage(postgres_url)
+        # The one that this replaces has looked for its tables already, and made them where there were none.
+        self._event_log_storage = SortedPartitionsStorage(postgres_url, should_autocreate_tables=False)
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Sweeps on a real database and a trained model: outcomes, resumption, and what each preset wrote."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -83,6 +84,21 @@ def test_presets_are_measured_in_turn_and_once(corpus: Connection, summarizer: S
     assert [new for _, _, new in heard[8:]] == [False] * 8
     assert [m.result for m in again] == [m.result for m in measurements]
     json.dumps([row.as_json() for row in rows.values()])
+
+
+def test_an_interrupted_benchmark_says_what_is_kept(
+    corpus: Connection, summarizer: SummarizerSettings, run: Run, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep().model_dump(exclude_none=True)))
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(summarizer.model_dump()))
+    assert run("sweep", tmp_path / "sweep.yaml", "--config", tmp_path / "model.yaml")[0] == 0
+    command = [sys.executable, "-m", "sum_assets.cli.main", "benchmark"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    assert any("measuring baseline, replicate 1 (1 of 6)" in line for line in process.stderr), "while it runs"
+    process.send_signal(signal.SIGINT)
+    assert "Stopped. What was measured is kept." in process.stderr.read()
+    assert process.wait() == 1
 
 
 def test_a_killed_sweep_ends_with_each_cell_once(
