@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test ui check prove-gate prove-projection prove-simulation prove-deploy bench-engines faults
+.PHONY: demo test ui check prove-gate prove-models prove-projection prove-simulation prove-deploy bench-engines faults
 
 demo: .venv/demo-installed
 	$(BIN)/sum-assets demo
@@ -17,6 +17,10 @@ test: .venv/installed
 # A quarter of an hour: engines that are wrong, and some that are right, through the quality gate.
 prove-gate: .venv/installed
 	HF_HUB_OFFLINE=1 $(BIN)/python -m sum_assets_tests.evidence.wrong_engines
+
+# A quarter of an hour: families of tiny models, engines, generation rules and batch sizes, compared with `generate` row by row.
+prove-models: .venv/installed
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m sum_assets_tests.evidence.prove_models
 
 # A quarter of an hour: projections, and what was projected really run.
 prove-projection: .venv/installed

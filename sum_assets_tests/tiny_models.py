@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE, WordLevel
+from tokenizers.pre_tokenizers import ByteLevel, WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
+from tokenizers.trainers import BpeTrainer
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
@@ -22,6 +24,12 @@ from transformers import (
 WORDS = [first + second for first in "bdfgklmn" for second in ("ale", "ima", "oro", "une", "ayo")]
 SPECIAL = ["<pad>", "</s>", "<unk>", "<s>"]
 COPIED = 4
+#: Marks of turns, and a template of a conversation as instruct models have.
+CHAT_TOKENS = ["<|user|>", "<|end|>", "<|assistant|>"]
+CHAT_TEMPLATE = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|> ' + m['content'] + ' <|end|> ' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
 #: What the configurations of BART on the hub say beside; converters read it.
 HUB_BART: dict[str, Any] = {"normalize_before": False, "normalize_embedding": True}
 
@@ -34,7 +42,7 @@ def sentence(seed: int, words: int) -> str:
 def save_copier(kind: str, folder: Path) -> None:
     """Train a model to write the first words of its input, and save it as `save_pretrained` does."""
     torch.manual_seed(0)
-    tokenizer = _tokenizer()
+    tokenizer = tiny_tokenizer()
     sizes: dict[str, Any] = {"vocab_size": len(tokenizer), "pad_token_id": 0, "eos_token_id": 1}
     model: Any
     if kind == "t5":
@@ -77,10 +85,24 @@ def save_copier(kind: str, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
+def save_untrained_t5(folder: Path, seed: int = 0) -> None:
+    """Save a T5 with random weights, so large that each seed and each input leads to another output."""
+    torch.manual_seed(seed)
+    tokenizer = tiny_tokenizer()
+    model = T5ForConditionalGeneration(
+        T5Config(
+            vocab_size=len(tokenizer), d_model=48, d_kv=8, d_ff=64, num_layers=2, num_heads=6, initializer_factor=4.0,
+            pad_token_id=0, eos_token_id=1, decoder_start_token_id=0,  # type: ignore[call-arg]
+        )
+    )  # fmt: skip
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
 def save_causal(folder: Path) -> None:
     """Save an untrained Llama, its weights so large that each input leads to another output."""
     torch.manual_seed(0)
-    tokenizer = _tokenizer()
+    tokenizer = tiny_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=6,
         num_key_value_heads=2, head_dim=8, max_position_embeddings=512, initializer_range=0.6, pad_token_id=0,
@@ -98,11 +120,36 @@ def _all_right(model: Any, batch: dict[str, torch.Tensor]) -> bool:
         return bool((model(**batch).logits.argmax(-1) == batch["labels"]).all())
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
-    vocabulary = {word: i for i, word in enumerate([*SPECIAL, *WORDS, "summarize:"])}
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = WhitespaceSplit()
-    tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+def tiny_tokenizer(
+    *, frame: str = "</s>", chat: str | None = None, byte_level: bool = False
+) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of whole words, which puts the special token `frame` after a text.
+
+    With a chat template, tokens of its own mark the turns. One on the level of bytes is as GPT-2's, and has all words
+    as tokens, too.
+    """
+    turns = CHAT_TOKENS if chat else []
+    if byte_level:
+        tokenizer = Tokenizer(BPE())
+        tokenizer.pre_tokenizer, tokenizer.decoder = ByteLevel(add_prefix_space=False), ByteLevelDecoder()
+        alphabet = ByteLevel.alphabet()
+        trainer = BpeTrainer(
+            vocab_size=10_000, special_tokens=[*SPECIAL, *turns], initial_alphabet=alphabet, show_progress=False
+        )
+        tokenizer.train_from_iterator([sentence(seed, 40) for seed in range(10)], trainer)
+    else:
+        vocabulary = {word: i for i, word in enumerate([*SPECIAL, *WORDS, "summarize:", *turns])}
+        tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+        tokenizer.pre_tokenizer = WhitespaceSplit()
+    if frame:
+        special_tokens = [(frame, tokenizer.token_to_id(frame))]
+        tokenizer.post_processor = TemplateProcessing(single=f"$A {frame}", special_tokens=special_tokens)
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", bos_token="<s>"
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        bos_token="<s>",
+        extra_special_tokens=turns,
+        chat_template=chat,
     )

@@ -114,16 +114,35 @@ def stored_sweep(connection: Connection) -> tuple[dict[str, Any], dict[str, Any]
     return row[0], row[1]
 
 
-def gate_verdict(connection: Connection, fingerprint: str) -> tuple[bool, str] | None:
-    """Return whether an engine passed the quality gate, and if not, why; None if it was not judged yet."""
-    query = "SELECT passes, reason FROM sum_assets.engine_gate WHERE fingerprint = %s"
-    row = connection.execute(query, [fingerprint]).fetchone()
-    return (row[0], row[1]) if row else None
+@dataclass(frozen=True, slots=True)
+class GateVerdict:
+    """Whether an engine passed the quality gate, and if not, why. `quality` has what was measured."""
+
+    passes: bool
+    reason: str
+    quality: dict[str, Any]
 
 
-def record_gate(
-    connection: Connection, fingerprint: str, engine: str, passes: bool, reason: str, quality: dict[str, float | None]
-) -> None:
+def titles_of(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[str, str]]:
+    """Return the text and the title of those abstracts that were loaded with one."""
+    query = "SELECT abstract_id, abstract, title FROM sum_assets.corpus_abstract WHERE abstract_id = ANY (%s)"
+    return {row[0]: (row[1], row[2]) for row in connection.execute(query, [list(ids)])}
+
+
+def gate_verdict(connection: Connection, fingerprint: str) -> GateVerdict | None:
+    """Return the verdict on a fingerprint; None if it was not judged yet."""
+    query = "SELECT passes, reason, quality FROM sum_assets.engine_gate WHERE fingerprint = %s"
+    with connection.cursor(row_factory=class_row(GateVerdict)) as cursor:
+        return cursor.execute(query, [fingerprint]).fetchone()
+
+
+def record_gate(connection: Connection, fingerprint: str, engine: str, verdict: GateVerdict) -> None:
     """Store a verdict; the first one for a fingerprint counts."""
-    row = {"fingerprint": fingerprint, "engine": engine, "passes": passes, "reason": reason, "quality": Jsonb(quality)}
+    row = {
+        "fingerprint": fingerprint,
+        "engine": engine,
+        "passes": verdict.passes,
+        "reason": verdict.reason.replace("\x00", ""),
+        "quality": Jsonb(verdict.quality),
+    }
     connection.execute(statement("engine_gate_record"), row)

@@ -9,7 +9,7 @@ from typing import Any
 from sum_assets.summarizer.types import Architecture, DeviceKind, Quantization
 
 _ENGINES = "sum_assets.summarizer.engines"
-#: Generation rules by their names in transformers' GenerationConfig, with the value that asks for nothing.
+#: Generation rules that we hold, by their names in transformers' GenerationConfig, and values that ask for nothing.
 GENERATION_RULES: Mapping[str, Any] = MappingProxyType(
     {
         "repetition_penalty": 1.0,
@@ -25,9 +25,9 @@ GENERATION_RULES: Mapping[str, Any] = MappingProxyType(
         "bad_words_ids": None,
         "sequence_bias": None,
         "exponential_decay_length_penalty": None,
-        "guidance_scale": 1.0,
+        "renormalize_logits": False,
+        "remove_invalid_values": False,
         "stop_strings": None,
-        "max_time": None,
     }
 )
 #: Rules that act only where there are several beams.
@@ -71,6 +71,8 @@ class EngineSpec:
     quantizes_in_torch: bool = False
     #: Generation rules that it applies, by architecture.
     rules: Mapping[Architecture, frozenset[str]] = field(default_factory=dict)
+    #: "module:attribute" of a function that says which inputs may share a batch, where the engine fills them up.
+    chooses_batches: str | None = None
     #: Of attention, cuda_graphs and batch_tokens those that a user may set.
     settable: frozenset[str] = frozenset()
     #: The extra of sum-assets that installs it, and the module that the extra brings.
@@ -81,7 +83,8 @@ class EngineSpec:
     libraries: tuple[str, ...] = ()
     #: Whether it takes up the next input when one ends (continuous batching), rather than batch after batch.
     continuous: bool = False
-    #: Whether the quality gate judges it before its first full run.
+    #: Whether the quality gate compares it with float32 before its first full run. One with a model that is not gated
+    #: is compared with transformers' own `generate` in its own precision.
     gated: bool = True
     #: Whether it can run the naive loop of the baseline.
     naive: bool = False
@@ -102,6 +105,7 @@ _SPECS = (
         quantizations=("none", "int8", "nf4", "fp4", "torchao_int8"),
         quantizes_in_torch=True,
         rules={"causal": _ALL, "sequence-to-sequence": _ALL},
+        chooses_batches=f"{_ENGINES}.batching:choose_batches",
         settable=frozenset({"attention", "cuda_graphs", "batch_tokens"}),
         libraries=("transformers", "torch"),
         gated=False,
@@ -113,8 +117,13 @@ _SPECS = (
         opens=f"{_ENGINES}.subprocess_engine:WorkerGenerator",
         devices=("cpu",),
         quantizations=("none", "int8"),
-        # OpenVINO GenAI applies these two to greedy decoding; optimum-intel runs transformers' `generate`.
-        rules={"causal": frozenset({"repetition_penalty", "min_new_tokens"}), "sequence-to-sequence": _GREEDY},
+        # Optimum-intel runs transformers' `generate`, without its tokenizer. Versions of OpenVINO GenAI differ in what
+        # they make of min_new_tokens: some set the score of a stop token to 0, where transformers rules it out.
+        rules={
+            "causal": frozenset({"repetition_penalty"}),
+            "sequence-to-sequence": _GREEDY - {"stop_strings", "remove_invalid_values"},
+        },
+        chooses_batches=f"{_ENGINES}.batching:choose_batches",
         environment=Environment(libraries=("openvino-genai", "optimum-intel"), exports_model=True),
         continuous=True,
     ),
@@ -138,18 +147,10 @@ _SPECS = (
         devices=("cpu", "cuda"),
         architectures=("sequence-to-sequence",),
         quantizations=("none", "int8"),
+        # Its beam search scores otherwise, and its repetition penalty leaves out the decoder's start token.
         rules={
             "sequence-to-sequence": frozenset(
-                {
-                    "num_beams",
-                    "length_penalty",
-                    "early_stopping",
-                    "repetition_penalty",
-                    "no_repeat_ngram_size",
-                    "min_length",
-                    "min_new_tokens",
-                    "forced_bos_token_id",
-                }
+                {"no_repeat_ngram_size", "min_length", "min_new_tokens", "forced_bos_token_id", "forced_eos_token_id"}
             )
         },
         settable=frozenset({"batch_tokens"}),

@@ -24,6 +24,15 @@ class Phases:
         finally:
             self._seconds[phase] += time.perf_counter() - started
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out the time inside the block, but for that of phases in it."""
+        started, counted = time.perf_counter(), sum(self._seconds.values())
+        try:
+            yield
+        finally:
+            self._started += time.perf_counter() - started - (sum(self._seconds.values()) - counted)
+
     def total(self) -> float:
         """Return the seconds since this clock was made."""
         return time.perf_counter() - self._started

@@ -1,12 +1,14 @@
 """Turns settings into decisions."""
 
 import importlib.util
+from dataclasses import replace
 from typing import Any, cast
 
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from sum_assets.errors import UnsupportedError, UserError
+from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer import engine_environments as environments
+from sum_assets.summarizer.checkpoint_quantization import check_checkpoint_quantization
 from sum_assets.summarizer.devices import (
     Device,
     check_cuda_graphs,
@@ -17,9 +19,11 @@ from sum_assets.summarizer.devices import (
     find_devices,
 )
 from sum_assets.summarizer.engine_registry import ENGINES, EngineSpec, import_attribute
-from sum_assets.summarizer.generation_rules import generation_rules
+from sum_assets.summarizer.generation_rules import generation_rules, stop_tokens
 from sum_assets.summarizer.memory import check_memory, predict
-from sum_assets.summarizer.model_files import ModelFiles, find_model
+from sum_assets.summarizer.model_files import ModelFiles, find_model, load_tokenizer
+from sum_assets.summarizer.positions import check_positions
+from sum_assets.summarizer.prompts import open_encoder
 from sum_assets.summarizer.resolved_settings import ModelSettings, ResolvedSettings
 from sum_assets.summarizer.types import Architecture, Attention, Precision
 from sum_assets.summarizer.user_settings import GpuSettings, SummarizerSettings
@@ -36,12 +40,23 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> ResolvedSettings:
     files = find_model(settings.model, settings.revision)
     model_class = _model_class(files, settings.model)
     _check_architecture(spec, files, settings.model)
-    _check_rules(spec, files, settings)
+    rules = _rules(spec, files, settings)
     precision = _precision(spec, gpu, devices, files.config.model_type)
+    check_checkpoint_quantization(
+        files.config,
+        settings.model,
+        spec,
+        gpu.quantization,
+        precision,
+        None if gpu.ray_address else devices[0],
+    )
     attention = _attention(spec, gpu, devices[0], precision, model_class)
-    _check_limits(settings, files.config)
+    check_positions(settings, files.config)
     _check_memory(gpu, settings, files, precision, devices)
-    return ModelSettings(
+    tokenizer = load_tokenizer(files)
+    encoder = open_encoder(tokenizer, settings, encoder_decoder=files.config.is_encoder_decoder)
+    stop_tokens(files, tokenizer)  # there is one
+    resolved = ModelSettings(
         engine=gpu.engine,
         settings=settings,
         files=files,
@@ -49,6 +64,8 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> ResolvedSettings:
         precision=precision,
         quantization=gpu.quantization,
         attention=attention,
+        rules=rules,
+        batches="any lengths",
         cuda_graphs=gpu.cuda_graphs,
         batch_size=gpu.batch_size,
         batch_tokens=gpu.batch_tokens,
@@ -56,7 +73,12 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> ResolvedSettings:
         workers_per_device=gpu.workers_per_device,
         threads_per_worker=gpu.threads_per_worker,
         ray_address=gpu.ray_address,
+        prompt_head=tuple(encoder.head),
+        prompt_tail=tuple(encoder.tail),
     )
+    if not spec.chooses_batches:
+        return resolved
+    return replace(resolved, batches=import_attribute(spec.chooses_batches)(resolved))
 
 
 def _resolve_without_model(spec: EngineSpec, settings_class: str, gpu: GpuSettings) -> ResolvedSettings:
@@ -130,15 +152,17 @@ def _check_architecture(spec: EngineSpec, files: ModelFiles, model: str) -> None
         )
 
 
-def _check_rules(spec: EngineSpec, files: ModelFiles, settings: SummarizerSettings) -> None:
-    """Raise UnsupportedError for a rule of the model's generation settings that the engine would drop."""
+def _rules(spec: EngineSpec, files: ModelFiles, settings: SummarizerSettings) -> dict[str, Any]:
+    """Return the rules of the model's generation settings. Raises UnsupportedError for one the engine would drop."""
     applied = spec.rules[_architecture(files)]
-    for rule, value in generation_rules(files, settings.num_beams).items():
+    rules = generation_rules(files, settings.num_beams)
+    for rule, value in rules.items():
         if rule not in applied:
             raise UnsupportedError(
                 f"engine {spec.name} does not apply {rule}, which {settings.model} sets to {value} in its generation "
                 "settings. Set engine: transformers."
             )
+    return rules
 
 
 def _precision(spec: EngineSpec, gpu: GpuSettings, devices: tuple[Device, ...], model_type: str) -> Precision:
@@ -163,21 +187,6 @@ def _attention(
         has_sdpa=bool(getattr(model_class, "_supports_sdpa", False)),
         has_flash=bool(getattr(model_class, "_supports_flash_attn", False)),
     )
-
-
-def _check_limits(settings: SummarizerSettings, config: Any) -> None:
-    """Raise UserError where the limits exceed the positions that the model knows, in tokens."""
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is None:
-        return
-    tokens = settings.max_input_tokens
-    if not config.is_encoder_decoder:
-        tokens += settings.max_output_tokens
-    if tokens > positions:
-        raise UserError(
-            f"max_input_tokens {settings.max_input_tokens} (and max_output_tokens {settings.max_output_tokens}) "
-            f"exceed the {positions} positions of {settings.model}. Lower them."
-        )
 
 
 def _check_memory(

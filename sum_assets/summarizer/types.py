@@ -8,9 +8,12 @@ from sum_assets.abstract import Abstract, Rejection, Summary
 from sum_assets.summarizer.phases import Phases
 
 __all__ = [
+    "EMPTY",
+    "NOT_A_NUMBER",
     "Abstract",
     "Architecture",
     "Attention",
+    "Batches",
     "DeviceKind",
     "EngineState",
     "Generator",
@@ -26,6 +29,8 @@ __all__ = [
 DeviceKind = Literal["cpu", "cuda", "mps"]
 Architecture = Literal["causal", "sequence-to-sequence"]
 Precision = Literal["float32", "bfloat16", "float16"]
+#: Which inputs may share a batch: any, those with the same number of tokens, or none.
+Batches = Literal["any lengths", "equal lengths", "single"]
 Quantization = Literal["none", "int8", "nf4", "fp4", "torchao_int8"]
 Attention = Literal["eager", "sdpa", "flash_attention_2"]
 
@@ -71,6 +76,10 @@ class Summarizer(Protocol):
         ...
 
 
+#: The reason of a rejection where the model computes NaN or infinite logits.
+NOT_A_NUMBER = "not_a_number"
+#: The reason of a rejection where the model writes no text.
+EMPTY = "empty_summary"
 #: What became of a prompt: the ids that the model wrote, stop token included, or (reason, detail).
 Output = list[int] | tuple[str, str]
 

@@ -1,6 +1,8 @@
 """What a user chooses: the model and its limits, and how the device is used."""
 
+import json
 import re
+from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -17,7 +19,18 @@ DEFAULT_MODEL = "haining/scientific_abstract_simplification"
 #: The instruction this model was trained with, and the input limit of its training (its model card).
 DEFAULT_PROMPT = "summarize, simplify, and contextualize: "
 DEFAULT_INPUT_TOKENS = 672
+#: The day that Llama 3's chat templates print where they know no clock.
+DEFAULT_DATE = "2024-07-26"
 
+#: Names that `apply_chat_template` gives a meaning of its own.
+_RESERVED_OPTIONS = frozenset(
+    {
+        *("conversation", "messages", "tools", "documents", "chat_template", "add_generation_prompt"),
+        *("continue_final_message", "tokenize", "sanitize_control_tokens", "padding", "truncation", "max_length"),
+        *("return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs", "strftime_now"),
+        *("raise_exception", "self"),
+    }
+)
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 
 
@@ -156,6 +169,18 @@ class SummarizerSettings(_Settings):
         default=256, description="Longest summary in tokens. A summary that reaches the limit is counted as capped."
     )
     num_beams: int = Field(default=1, description="Beams of the beam search. 1 is greedy decoding.")
+    chat_template_options: dict[str, Any] = Field(
+        default={},
+        description="Variables that the model's chat template reads, for example {enable_thinking: false}.",
+    )
+    chat_template_date: str = Field(
+        default=DEFAULT_DATE, description="The day that a chat template may print as today, as YYYY-MM-DD."
+    )
+    thoughts: Literal["reject", "cut"] = Field(
+        default="reject",
+        description="What becomes of a summary that begins with the model's thoughts, as <think>...</think>: it is "
+        "rejected, or the thoughts are cut off. A thought without an end is always rejected.",
+    )
 
     @field_validator("model", "revision")
     @classmethod
@@ -176,4 +201,35 @@ class SummarizerSettings(_Settings):
     def _positive(cls, value: int) -> int:
         if value < 1:
             raise ValueError(f"a limit is at least 1, not {value}")
+        return value
+
+    @field_validator("chat_template_options")
+    @classmethod
+    def _plain_options(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if reserved := sorted(_RESERVED_OPTIONS & value.keys()):
+            raise ValueError(f"chat_template_options must not set {', '.join(reserved)}")
+        if empty := sorted(name for name, option in value.items() if option is None):
+            raise ValueError(f"chat_template_options: {', '.join(empty)} is null; leave it out")
+        try:
+            plain = json.loads(json.dumps(value, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"chat_template_options holds more than JSON can: {error}") from error
+        if plain != value:
+            raise ValueError("chat_template_options: the keys of nested options are texts")
+        return value
+
+    @field_validator("chat_template_date", mode="before")
+    @classmethod
+    def _day_of_yaml(cls, value: Any) -> Any:
+        return value.isoformat() if isinstance(value, date) else value
+
+    @field_validator("chat_template_date")
+    @classmethod
+    def _iso_date(cls, value: str) -> str:
+        try:
+            day = date.fromisoformat(value)
+        except ValueError:
+            day = None
+        if day is None or day.isoformat() != value:
+            raise ValueError(f"chat_template_date is a day as YYYY-MM-DD, for example 2024-07-26, not {value!r}")
         return value

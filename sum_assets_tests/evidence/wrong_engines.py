@@ -68,7 +68,7 @@ def rearranged(texts: Texts, place: Callable[[int], int]) -> Texts:
 
 def wrong_and_right(records: Sequence[Record], settings: SummarizerSettings, folder: Path) -> dict[str, Texts]:
     """Return the texts of the reference, of wrong engines, and of the precision that `auto` takes, by name."""
-    model = find_model(settings.model, settings.revision).location
+    model = str(find_model(settings.model, settings.revision).folder)
     reference = write(records, {"precision": "float32"}, settings)
     cut = settings.model_copy(update={"max_input_tokens": 160})
     wrong_rope = settings.model_copy(update={"model": with_wrong_rope(model, folder / "wrong_rope")})

@@ -171,7 +171,7 @@ def batches_fit(rows: int) -> None:
 
     real = TransformersGenerator._generate
 
-    def generate(self: Any, batch: Sequence[list[int]]) -> list[list[int]]:
+    def generate(self: Any, batch: Sequence[list[int]]) -> Any:
         if len(batch) > rows:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return real(self, batch)
@@ -220,7 +220,7 @@ def copying_worker(folder: Path, bad: int = 0, how: str = "") -> None:
     script = folder / f"worker-{os.getpid()}.py"
     script.write_text(_WORKER.replace("sys.argv[-2]", f'"{bad}"').replace("sys.argv[-1]", f'"{how}"'))
     environments.python_of = lambda _: Path(sys.executable)
-    subprocess_engine.exported = lambda resolved: Path(resolved.files.location)
+    subprocess_engine.exported = lambda resolved: resolved.files.folder
     subprocess_engine.program = lambda _: script
     subprocess_engine.ANSWER_LIMIT = 1.0
     environments.versions_of = lambda _: {"openvino-genai": "1"}

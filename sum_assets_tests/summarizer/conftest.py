@@ -39,7 +39,7 @@ def echo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     script.write_text(_ECHO)
     monkeypatch.setattr("sum_assets.summarizer.engine_environments.python_of", lambda _: Path(sys.executable))
     monkeypatch.setattr(
-        "sum_assets.summarizer.engines.subprocess_engine.exported", lambda resolved: resolved.files.location
+        "sum_assets.summarizer.engines.subprocess_engine.exported", lambda resolved: resolved.files.folder
     )
     monkeypatch.setattr("sum_assets.summarizer.engines.subprocess_engine.program", lambda _: script)
     monkeypatch.setattr("sum_assets.summarizer.engine_environments.versions_of", lambda _: {"openvino-genai": "1"})

@@ -111,3 +111,51 @@ def test_a_hang_is_noted_and_ends_the_process() -> None:
 def test_what_a_user_must_fix_is_passed_on() -> None:
     with pytest.raises(UserError, match="fix"):
         results(Brittle(UserError("fix")), [7])
+
+
+class Rejecting:
+    """Yields batches of four; rejects some rows for a reason, and the canary too where it is `broken`."""
+
+    def __init__(self, reason: str, bad: Iterable[int], *, broken: bool = False) -> None:
+        self.reason, self.bad, self.seen = reason, {*bad, *([-1] if broken else [])}, 0
+
+    def summarize(self, abstracts: Iterable[Abstract], phases: Phases) -> Iterator[list[Summary | Rejection]]:
+        waiting = iter(abstracts)
+        while batch := list(islice(waiting, 4)):
+            self.seen += len(batch)
+            yield [
+                Rejection(a.abstract_id, self.reason, "why")
+                if a.abstract_id in self.bad
+                else Summary(a.abstract_id, a.text, 1, 1, False, "stop")
+                for a in batch
+            ]
+
+    def state(self) -> EngineState:
+        return EngineState("", 4, 0, None)
+
+
+@pytest.mark.parametrize("reason", ["not_a_number", "empty_summary"])
+@pytest.mark.parametrize("bad", [range(12), range(5, 9)])
+def test_what_the_model_does_on_some_rows_costs_these_rows(reason: str, bad: Iterable[int]) -> None:
+    outcomes = results(Rejecting(reason, bad), range(64))  # type: ignore[arg-type]
+    assert sorted(r.abstract_id for r in outcomes) == list(range(64)), "each exactly once"
+    assert {r.abstract_id: r.reason for r in outcomes if isinstance(r, Rejection)} == dict.fromkeys(bad, reason)
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("not_a_number", "NaN even on a plain sentence, so that no abstract is to blame: why"),
+        ("empty_summary", "writes nothing on the first 8 abstracts, nor on a plain sentence"),
+    ],
+)
+def test_what_the_model_does_on_every_row_is_its_own_fault(reason: str, message: str) -> None:
+    engine = Rejecting(reason, range(64), broken=True)
+    with pytest.raises(UserError, match=message):
+        results(engine, range(64))  # type: ignore[arg-type]
+    assert engine.seen < 16, "it is seen at once"
+
+
+def test_nan_on_many_rows_is_no_fault_of_theirs() -> None:
+    with pytest.raises(UserError, match="NaN on more than 20 of 64 abstracts, though not on a plain sentence: why"):
+        results(Rejecting("not_a_number", range(30, 60)), range(64))  # type: ignore[arg-type]

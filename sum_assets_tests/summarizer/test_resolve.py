@@ -117,7 +117,7 @@ def with_rules(folder: Path, copy: Path, **rules: object) -> SummarizerSettings:
     ("engine", "rules"),
     [
         ("ctranslate2", {"suppress_tokens": [5]}),
-        ("ctranslate2", {"forced_eos_token_id": 1}),
+        ("ctranslate2", {"repetition_penalty": 1.2}),
         ("ctranslate2", {"encoder_no_repeat_ngram_size": 3}),
     ],
 )
@@ -139,6 +139,7 @@ def test_a_rule_that_an_engine_would_drop_is_refused_by_name(
         ("vllm", "min_new_tokens", 2),
         ("openvino", "no_repeat_ngram_size", 3),
         ("openvino", "suppress_tokens", [5]),
+        ("openvino", "min_new_tokens", 2),
     ],
 )
 def test_a_causal_model_s_rule_that_would_be_dropped_is_refused(
@@ -151,8 +152,8 @@ def test_a_causal_model_s_rule_that_would_be_dropped_is_refused(
 
 #: Rules that each engine applies, and values that ask for nothing.
 APPLIED: dict[str, dict[str, object]] = {
-    "ctranslate2": {"no_repeat_ngram_size": 3, "repetition_penalty": 1.2, "min_length": 2, "forced_bos_token_id": 0},
-    "openvino": {"repetition_penalty": 1.2, "min_new_tokens": 2},
+    "ctranslate2": {"no_repeat_ngram_size": 3, "forced_eos_token_id": 1, "min_length": 2, "forced_bos_token_id": 0},
+    "openvino": {"repetition_penalty": 1.2},
     "vllm": {"repetition_penalty": 1.2},
 }
 NOT_ASKED: dict[str, object] = {

@@ -7,7 +7,7 @@ from functools import cache, partial
 import dagster as dg
 from pydantic import Field
 
-from sum_assets.benchmark.engine_gate import require_gate
+from sum_assets.benchmark.engine_gate import describe, require_gate
 from sum_assets.database.device_losses import recorded_losses, require_not_quarantined
 from sum_assets.database.results import ResultStore
 from sum_assets.database.source import count_source
@@ -73,11 +73,13 @@ def summaries(
                 resolved = resolve_settings(leased, summarizer.settings())
             device, fingerprint = resolved.device.torch_name, resolved.fingerprint
             database.run(require_not_quarantined, device)
-            if config.limit is None and database.run(require_gate, leased, summarizer, fingerprint, log):
-                phases = Phases()  # judging does not count to the range's time
             open_engine = cache(lambda: open_summarizer(resolved))
             store = ResultStore(fingerprint, context.run.run_id, config.overwrite)
             database.run(store.register, {"model": summarizer.model, **resolved.text_settings()})
+            verdict = None
+            if config.limit is None:
+                with recorded_losses(database, device, context.run.run_id):
+                    verdict = require_gate(database, resolved, store, open_engine, phases, log)
             corpus_rows = database.run(count_source)
             for id_range in ranges:
                 with recorded_losses(database, device, context.run.run_id), stop_between_batches(stop_at) as stop:
@@ -95,6 +97,8 @@ def summaries(
                 state = database.run(verify_range, id_range, fingerprint)
                 log(f"{id_range.key}\n{render_range_report(result, corpus_rows)}")
                 metadata = range_metadata(result, corpus_rows, state, (database.outages, database.seconds_away))
+                if verdict:
+                    metadata["gate"] = dg.MetadataValue.text(describe(verdict))
                 context.add_asset_metadata(metadata, partition_key=id_range.key)
                 versions.append(f"{fingerprint}-{state.content_hash[:32]}")
                 phases = Phases()

@@ -7,8 +7,24 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from sum_assets.summarizer.device_errors import is_out_of_memory
+from sum_assets.summarizer.engines.decoding import families
 from sum_assets.summarizer.resolved_settings import ModelSettings
-from sum_assets.summarizer.types import EngineState, Output
+from sum_assets.summarizer.types import Batches, EngineState, Output
+
+
+def is_decoded_here(resolved: ModelSettings) -> bool:
+    """Return whether our own loop decodes, rather than transformers' `generate`."""
+    return resolved.attention == "sdpa" and families.can_decode(
+        resolved.files.config, resolved.rules, resolved.most_tokens
+    )
+
+
+def choose_batches(resolved: ModelSettings) -> Batches:
+    """Return which inputs may share a batch and still get the texts that `generate` writes for each alone."""
+    takes_turns = resolved.continuous and not resolved.encoder_decoder  # then nothing is padded
+    if takes_turns or is_decoded_here(resolved):
+        return "any lengths"
+    return families.choose_batches(resolved.files.config, resolved.rules, resolved.most_tokens)
 
 
 class BatchGenerator(ABC):
@@ -18,11 +34,12 @@ class BatchGenerator(ABC):
         self._resolved = resolved
         self._batch_size = resolved.batch_size
         self._batch_tokens = resolved.batch_tokens
+        self._batches = resolved.batches
         self._out_of_memory = 0
 
     @abstractmethod
-    def _generate(self, batch: Sequence[list[int]]) -> list[list[int]]:
-        """Return the generated ids of every row, stop token included."""
+    def _generate(self, batch: Sequence[list[int]]) -> Sequence[Output]:
+        """Return the generated ids of every row, stop token included, or (reason, detail)."""
 
     def _peak_bytes(self) -> int | None:
         """Return the device's peak memory in bytes, or None where it is unknown."""
@@ -32,7 +49,7 @@ class BatchGenerator(ABC):
         """Yield each batch; where memory runs out, halve it."""
         first = 0
         while first < len(prompts):
-            batch = prompts[first : first + self._rows(len(prompts[first]))]
+            batch = self._together(prompts[first : first + self._rows(len(prompts[first]))])
             outputs = self._try(batch)
             if outputs is None:
                 self._out_of_memory += 1
@@ -53,7 +70,15 @@ class BatchGenerator(ABC):
             return self._batch_size
         return max(1, self._batch_tokens // (longest + self._resolved.settings.max_output_tokens))
 
-    def _try(self, batch: Sequence[list[int]]) -> list[list[int]] | None:
+    def _together(self, prompts: Sequence[list[int]]) -> Sequence[list[int]]:
+        """Return the first of the prompts, with those after it that may share its batch."""
+        if self._batches == "any lengths":
+            return prompts
+        length = len(prompts[0])
+        alone = self._batches == "single"
+        return prompts[: next((i for i in range(1, len(prompts)) if alone or len(prompts[i]) != length), None)]
+
+    def _try(self, batch: Sequence[list[int]]) -> Sequence[Output] | None:
         """Return what was generated; None when memory ran out."""
         try:
             return self._generate(batch)

@@ -12,8 +12,9 @@ from sum_assets.errors import UnsupportedError, UserError
 from sum_assets.summarizer.conversions import build_once
 from sum_assets.summarizer.devices import Device
 from sum_assets.summarizer.engines.batching import BatchGenerator
-from sum_assets.summarizer.generation_rules import generation_config, stop_tokens
-from sum_assets.summarizer.model_files import local_folder
+from sum_assets.summarizer.engines.load_model import check_weights
+from sum_assets.summarizer.generation_rules import stop_tokens
+from sum_assets.summarizer.model_files import weights_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import Precision, Quantization
 
@@ -32,6 +33,9 @@ class CTranslate2Generator(BatchGenerator):
     def __init__(self, resolved: ModelSettings, tokenizer: Any) -> None:
         super().__init__(resolved)
         self._tokenizer = tokenizer
+        self._rules = _rules(resolved, tokenizer)
+        end = resolved.rules.get("forced_eos_token_id")
+        self._forced_end = min(end) if isinstance(end, list) else end  # of several, transformers takes the lowest
         folder = converted(resolved)
         device = resolved.device
         threads = torch.get_num_threads() if device.kind == "cpu" else 1
@@ -44,7 +48,6 @@ class CTranslate2Generator(BatchGenerator):
             inter_threads=self._replicas,  # they share the weights
             intra_threads=threads // self._replicas,
         )
-        self._rules = _rules(resolved, tokenizer)
         self._stops = stop_tokens(resolved.files, tokenizer)
 
     def _generate(self, batch: Sequence[list[int]]) -> list[list[int]]:
@@ -57,7 +60,7 @@ class CTranslate2Generator(BatchGenerator):
             self._translator.translate_batch(
                 part,
                 target_prefix=[[start]] * len(part) if start else None,
-                beam_size=settings.num_beams,
+                beam_size=1,
                 max_decoding_length=settings.max_output_tokens,
                 max_input_length=0,
                 end_token=self._stops,
@@ -71,6 +74,10 @@ class CTranslate2Generator(BatchGenerator):
         for part, results in enumerate(pending):
             tokens = [result.result().hypotheses[0] for result in results]
             outputs[part :: self._replicas] = [self._tokenizer.convert_tokens_to_ids(row) for row in tokens]
+        if self._forced_end is not None:
+            for output in outputs:
+                if len(output) == settings.max_output_tokens:
+                    output[-1] = self._forced_end
         return outputs
 
 
@@ -98,25 +105,32 @@ def choose_computed_precision(
 
 
 def _rules(resolved: ModelSettings, tokenizer: Any) -> dict[str, Any]:
-    """Return the model's own generation rules under CTranslate2's names."""
-    config = generation_config(resolved.files)
-    first = config.forced_bos_token_id
-    rules = {
-        "repetition_penalty": config.repetition_penalty,
-        "no_repeat_ngram_size": config.no_repeat_ngram_size,
-        "length_penalty": config.length_penalty,
-        "min_decoding_length": config.min_new_tokens or config.min_length,
-        "start": None if first is None else tokenizer.convert_ids_to_tokens(first),
-    }
-    return {name: value for name, value in rules.items() if value is not None}
+    """Return the model's own generation rules under CTranslate2's names.
+
+    Raises UnsupportedError for a rule that also looks at the decoder's start token, which CTranslate2 leaves out.
+    """
+    asked = resolved.rules
+    if asked.get("no_repeat_ngram_size") == 1:
+        raise UnsupportedError(
+            "engine ctranslate2 does not apply no_repeat_ngram_size 1, which the model's generation settings ask for. "
+            "Set engine: transformers."
+        )
+    # CTranslate2's own default is one token. transformers counts the start token in min_length.
+    rules: dict[str, Any] = {"min_decoding_length": asked.get("min_new_tokens", max(asked.get("min_length", 0) - 1, 0))}
+    if "no_repeat_ngram_size" in asked:
+        rules["no_repeat_ngram_size"] = asked["no_repeat_ngram_size"]
+    if "forced_bos_token_id" in asked:
+        rules["start"] = tokenizer.convert_ids_to_tokens(asked["forced_bos_token_id"])
+    return rules
 
 
 def converted(resolved: ModelSettings) -> Path:
     """Return the folder of the converted model, made on first use."""
 
     def build(folder: Path) -> None:
+        check_weights(resolved)
         try:
-            TransformersConverter(str(local_folder(resolved.files))).convert(str(folder), force=True)
+            TransformersConverter(str(weights_folder(resolved.files))).convert(str(folder), force=True)
         except (ValueError, AttributeError, KeyError, NotImplementedError) as error:
             raise UserError(
                 f"model: {resolved.settings.model} cannot be converted for engine ctranslate2: {error} "

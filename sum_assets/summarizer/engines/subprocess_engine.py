@@ -20,8 +20,9 @@ from sum_assets.errors import UserError, WorkerError
 from sum_assets.summarizer import engine_environments as environments
 from sum_assets.summarizer.conversions import build_once
 from sum_assets.summarizer.engine_environments import program
-from sum_assets.summarizer.generation_rules import stop_tokens
-from sum_assets.summarizer.model_files import local_folder
+from sum_assets.summarizer.engines.load_model import check_weights
+from sum_assets.summarizer.generation_rules import padding_token, stop_tokens
+from sum_assets.summarizer.model_files import weights_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import EngineState, Output
 
@@ -139,7 +140,11 @@ def _pickled_settings(resolved: ModelSettings) -> dict[str, Any]:
 def _plain_settings(resolved: ModelSettings, tokenizer: Any) -> dict[str, Any]:
     """Return the settings for the programs of other environments, as plain JSON."""
     assert resolved.spec.environment
-    folder = exported(resolved) if resolved.spec.environment.exports_model else local_folder(resolved.files)
+    if resolved.spec.environment.exports_model:
+        folder = exported(resolved)
+    else:
+        check_weights(resolved)
+        folder = weights_folder(resolved.files)
     stops = stop_tokens(resolved.files, tokenizer)
     return {
         "model": str(folder),
@@ -150,7 +155,9 @@ def _plain_settings(resolved: ModelSettings, tokenizer: Any) -> dict[str, Any]:
         "max_output_tokens": resolved.settings.max_output_tokens,
         "batch_size": resolved.batch_size,
         "stops": stops,
-        "pad": stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
+        "pad": padding_token(resolved.files, tokenizer),
+        "rules": resolved.rules,
+        "batches": resolved.batches,
         "threads": resolved.threads_per_worker or torch.get_num_threads() if resolved.device.kind == "cpu" else None,
         "device": resolved.device.torch_name,
     }
@@ -173,7 +180,8 @@ def exported(resolved: ModelSettings) -> Path:
     versions = "-".join(environments.versions_of(engine).values())
 
     def build(folder: Path) -> None:
-        source = local_folder(resolved.files)
+        check_weights(resolved)
+        source = weights_folder(resolved.files)
         command = [
             str(part) for part in (environments.python_of(engine), program(f"{engine}_worker"), source, folder, weights)
         ]

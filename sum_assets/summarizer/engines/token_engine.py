@@ -4,24 +4,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
-from transformers import AutoTokenizer
 
-from sum_assets.errors import UserError
 from sum_assets.summarizer.engine_registry import import_attribute
 from sum_assets.summarizer.generation_rules import stop_tokens
+from sum_assets.summarizer.model_files import load_tokenizer
 from sum_assets.summarizer.phases import Phases
-from sum_assets.summarizer.prompts import Encoded, PromptEncoder
+from sum_assets.summarizer.prompts import Encoded, open_encoder
 from sum_assets.summarizer.resolved_settings import ModelSettings
-from sum_assets.summarizer.types import Abstract, EngineState, Generator, Output, Rejection, Summary
-
-
-def load_tokenizer(resolved: ModelSettings) -> Any:
-    """Return the model's tokenizer. Raises UserError where it cannot be loaded."""
-    files = resolved.files
-    try:
-        return AutoTokenizer.from_pretrained(files.location, revision=files.commit or "main")
-    except (OSError, ValueError) as error:
-        raise UserError(f"model: {resolved.settings.model} cannot be loaded: {error}") from error
+from sum_assets.summarizer.thoughts import ThoughtFilter
+from sum_assets.summarizer.types import EMPTY, Abstract, EngineState, Generator, Output, Rejection, Summary
 
 
 def load_generator(resolved: ModelSettings, tokenizer: Any, *, naive: bool = False) -> Generator:
@@ -40,19 +31,28 @@ class TokenEngine:
     """
 
     def __init__(self, resolved: ModelSettings, load: Callable[[Any], Generator]) -> None:
-        self._tokenizer = load_tokenizer(resolved)
-        chat = not resolved.encoder_decoder and bool(self._tokenizer.chat_template)
-        self._encoder = PromptEncoder(
-            self._tokenizer, resolved.settings.prompt, resolved.settings.max_input_tokens, chat=chat
+        settings = resolved.settings
+        self._tokenizer = load_tokenizer(resolved.files)
+        self._encoder = open_encoder(self._tokenizer, settings, encoder_decoder=resolved.encoder_decoder)
+        self._without_thoughts = ThoughtFilter(
+            self._tokenizer, self._encoder.template, self._encoder.closing, settings.thoughts
         )
         self._generator = load(self._tokenizer)
         self._stops = stop_tokens(resolved.files, self._tokenizer)
+        self._limit = resolved.settings.max_output_tokens
+        self._end_is_forced = "forced_eos_token_id" in resolved.rules
 
     def summarize(self, abstracts: Iterable[Abstract], phases: Phases) -> Iterator[list[Summary | Rejection]]:
         """Generate longest first, so that a lack of memory shows at once, not at the end."""
         with phases("tokenize"):
-            inputs = self._encoder.encode([(a.abstract_id, a.text) for a in abstracts])
+            encoded = self._encoder.encode([(a.abstract_id, a.text) for a in abstracts])
+            inputs = [e for e in encoded if isinstance(e, Encoded)]
             inputs.sort(key=lambda e: (-len(e.ids), e.abstract_id))
+            rejected: list[Summary | Rejection] = [e for e in encoded if isinstance(e, Rejection)]
+        if rejected:
+            yield rejected
+        if not inputs:
+            return
         finished = self._generator.generate([e.ids for e in inputs])
         while True:
             with phases("generate"):
@@ -71,16 +71,25 @@ class TokenEngine:
             if isinstance(output, tuple):
                 results.append(Rejection(encoded.abstract_id, *output))
                 continue
-            # PostgreSQL's text holds no NUL.
-            text = next(texts).replace("\x00", "").strip()
+            text = self._without_thoughts(output, next(texts))
+            if isinstance(text, tuple):
+                results.append(Rejection(encoded.abstract_id, *text))
+                continue
+            text = text.replace("\x00", "").strip()  # PostgreSQL's text holds no NUL
             if text:
-                reason: Literal["stop", "length"] = "stop" if output[-1] in self._stops else "length"
+                reason = self._finish_reason(output)
                 results.append(
                     Summary(encoded.abstract_id, text, len(encoded.ids), len(output), encoded.truncated, reason)
                 )
             else:
-                results.append(Rejection(encoded.abstract_id, "empty_summary", "the model wrote nothing"))
+                results.append(Rejection(encoded.abstract_id, EMPTY, "the model wrote nothing"))
         return results
+
+    def _finish_reason(self, output: list[int]) -> Literal["stop", "length"]:
+        """Return what ended an output. A token that is forced at the limit says nothing."""
+        if len(output) < self._limit:
+            return "stop"
+        return "length" if self._end_is_forced or output[-1] not in self._stops else "stop"
 
     def state(self) -> EngineState:
         """Return how the engine is doing."""

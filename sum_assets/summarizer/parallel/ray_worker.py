@@ -17,8 +17,8 @@ from sum_assets.summarizer import ray_devices
 from sum_assets.summarizer.conversions import build_once
 from sum_assets.summarizer.device_errors import describe_error, is_device_lost
 from sum_assets.summarizer.engines.subprocess_engine import ANSWER_LIMIT
-from sum_assets.summarizer.engines.token_engine import load_generator, load_tokenizer
-from sum_assets.summarizer.model_files import local_folder
+from sum_assets.summarizer.engines.token_engine import load_generator
+from sum_assets.summarizer.model_files import load_tokenizer, weights_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import EngineState, Generator, Output
 
@@ -33,7 +33,7 @@ class ModelBundle:
     @staticmethod
     def pack(resolved: ModelSettings) -> "ModelBundle":
         """Put the files of a model into the store."""
-        folder = local_folder(resolved.files)
+        folder = weights_folder(resolved.files)
         files = {p.name: ray.put(np.fromfile(p, np.uint8)) for p in sorted(folder.iterdir()) if p.is_file()}
         key = hashlib.sha256(f"{folder.name} {resolved.files.revision}".encode()).hexdigest()[:16]
         return ModelBundle(f"ray-{folder.name}-{key}", files)
@@ -65,9 +65,9 @@ class Actor:
             raise UserError(
                 f"{platform.node()} has {installed}, the run has {versions}. Install the same versions everywhere."
             )
-        files = replace(resolved.files, location=str(bundle.unpack()), commit=None)
+        files = replace(resolved.files, folder=bundle.unpack())
         resolved = replace(resolved, files=files)
-        self._generator = load_generator(resolved, load_tokenizer(resolved))
+        self._generator = load_generator(resolved, load_tokenizer(resolved.files))
         return self._generator.state()
 
     def generate(self, prompts: list[list[int]]) -> Iterator[list[tuple[int, Output]]]:

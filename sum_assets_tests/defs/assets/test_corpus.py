@@ -14,6 +14,7 @@ from psycopg import Connection
 from transformers import T5ForConditionalGeneration
 
 from sum_assets.benchmark import engine_gate
+from sum_assets.database.benchmark_results import GateVerdict
 from sum_assets.database.device_losses import record_loss, require_not_quarantined, reset
 from sum_assets.database.verify import RangeState, verify_range
 from sum_assets.defs.definitions import defs
@@ -324,11 +325,11 @@ def test_an_engine_that_converts_is_judged_once_and_then_runs(
     corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a_year, judge = 3e7, engine_gate._judge
-    judged: list[tuple[bool, str]] = []
+    judged: list[GateVerdict | None] = []
     clock = SimpleNamespace(perf_counter=lambda: time.perf_counter() + a_year * len(judged))
     monkeypatch.setattr("sum_assets.summarizer.phases.time", clock)
 
-    def judge_for_a_year(*arguments: Any) -> tuple[bool, str]:
+    def judge_for_a_year(*arguments: Any) -> GateVerdict | None:
         judged.append(judge(*arguments))
         return judged[-1]
 

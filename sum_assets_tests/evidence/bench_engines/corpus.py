@@ -15,7 +15,7 @@ from sum_assets.defs.resources import demo_summarizer
 from sum_assets.summarizer import resolve_settings
 from sum_assets.summarizer.conversions import build_once
 from sum_assets.summarizer.generation_rules import stop_tokens
-from sum_assets.summarizer.prompts import PromptEncoder
+from sum_assets.summarizer.prompts import Encoded, PromptEncoder
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets_tests.evidence.bench_engines.contestants import MORE_ROWS, OUTPUT_TOKENS, SMOL, T5, WARM_UP
 
@@ -38,10 +38,10 @@ class Corpus:
         for model, settings in self.settings.items():
             resolved = resolve_settings(Preset(), settings)
             assert isinstance(resolved, ModelSettings)
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(resolved.files.location)
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(str(resolved.files.folder))
             encoder = PromptEncoder(tokenizer, settings.prompt, settings.max_input_tokens, chat=model == SMOL)
             encoded = encoder.encode([(i, self._texts[i]) for i in self.ids])
-            self._prompts[model] = [e.ids for e in encoded]
+            self._prompts[model] = [e.ids for e in encoded if isinstance(e, Encoded)]
             self.resolved[model] = resolved
             self.stops[model] = stop_tokens(resolved.files, tokenizer)
 

@@ -58,7 +58,7 @@ def _measure_peer(contestant: Contestant, corpus: Corpus) -> dict[str, Any]:
     """Measure another library, in the environment that it is installed in."""
     rows = contestant.rows
     resolved = corpus.resolved[contestant.model]
-    python, model = Path(sys.executable), resolved.files.location
+    python, model = Path(sys.executable), str(resolved.files.folder)
     if contestant.peer in ("openvino", "vllm"):
         python = python_of(contestant.peer)
     if contestant.peer == "openvino":

@@ -23,6 +23,7 @@ from sum_assets.summarizer.devices import Device
 from sum_assets.summarizer.engine_registry import ENGINES, EngineSpec
 from sum_assets.summarizer.resolve import check_engine
 from sum_assets.summarizer.types import Architecture, DeviceKind, Quantization
+from sum_assets_tests.evidence.prove_models.matrix import FamilyProof
 
 Results = dict[int, Summary | Rejection]
 
@@ -39,6 +40,11 @@ class EngineConformance:
     limits_output: ClassVar[bool] = True
     #: Whether the versions of libraries are real, so that they can be compared with those that are installed.
     real_versions: ClassVar[bool] = True
+    #: Whether the engine runs the model that `settings` names, rather than something in its place.
+    runs_models: ClassVar[bool] = True
+    #: Families that it is compared on with plain `generate`, of `make prove-models`, which takes all; and rules.
+    families: ClassVar[tuple[str, ...]] = ("T5", "Llama")
+    rules: ClassVar[tuple[str, ...]] = ("none", "no_repeat_ngram_size", "num_beams")
     #: A batch size that no fixture gives a meaning of its own.
     batch_sizes: ClassVar[tuple[int, int, int]] = (1, 5, 12)
 
@@ -77,6 +83,20 @@ class EngineConformance:
         assert all(isinstance(result, Summary) and result.text for result in first.values())
         assert len({result.text for result in first.values() if isinstance(result, Summary)}) == len(texts)
         assert others == [first, first]
+
+    def test_texts_are_those_of_generate_row_by_row_or_the_model_is_refused(self, tmp_path: Path) -> None:
+        if not self.spec.has_model or not self.runs_models:
+            pytest.skip("no model writes here")
+        held = set()
+        for family in self.families:
+            (tmp_path / family).mkdir()
+            proof = FamilyProof(family, tmp_path / family)
+            for rule in self.rules:
+                for cell in proof.cells(rule, {self.engine: {"engine": self.engine}}, self.batch_sizes[:2]):
+                    assert cell.outcome != "wrong", cell
+                    if cell.outcome == "held":
+                        held.add(rule)
+        assert "none" in held
 
     def test_an_empty_window_gives_nothing(self, settings: SummarizerSettings) -> None:
         assert self.run(settings, {})[0] == {}

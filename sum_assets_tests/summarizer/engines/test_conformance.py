@@ -29,12 +29,16 @@ class TestTransformersSequenceToSequence(CopierConformance):
     """Models that encode their input."""
 
     engine = "transformers"
+    families = ("T5", "BART", "LED")
+    rules = ("none", "repetition_penalty", "min_length", "num_beams")
 
 
 class TestTransformersCausal(EngineConformance):
     """Models that go on from their prompt."""
 
     engine = "transformers"
+    families = ("Llama", "Gemma 3", "Mamba")
+    rules = ("none", "repetition_penalty", "min_length", "num_beams")
 
     @pytest.fixture
     def settings(self, causal: Path) -> SummarizerSettings:
@@ -49,6 +53,7 @@ class TestCTranslate2(CopierConformance):
     """A model converted to CTranslate2's format."""
 
     engine = "ctranslate2"
+    families = ("T5",)
 
 
 @pytest.mark.usefixtures("echo")
@@ -58,6 +63,7 @@ class TestSubprocess(CopierConformance):
     engine = "openvino"
     limits_output = False
     real_versions = False
+    runs_models = False
     batch_sizes: ClassVar[tuple[int, int, int]] = (1, 4, 12)  # at 5 the worker fails on purpose
 
 

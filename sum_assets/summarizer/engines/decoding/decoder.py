@@ -7,7 +7,7 @@ takes all together, and ended rows are dropped. On a CPU, weights are packed. `g
 generation rules (`custom_generate` in its documentation), which are applied here too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -17,8 +17,10 @@ from transformers.modeling_outputs import BaseModelOutput
 from sum_assets.summarizer.engines.decoding.attention import ATTENTION
 from sum_assets.summarizer.engines.decoding.capture import CaptureStep
 from sum_assets.summarizer.engines.decoding.causal import CausalState
+from sum_assets.summarizer.engines.decoding.families import see_padding
 from sum_assets.summarizer.engines.decoding.packing import pack_linear_layers
 from sum_assets.summarizer.engines.decoding.padding import additive_mask_or_none, padded
+from sum_assets.summarizer.engines.decoding.rules import Rules, equally_long
 from sum_assets.summarizer.engines.decoding.seq2seq import Seq2SeqState, encode
 from sum_assets.summarizer.engines.decoding.state import DecodeState
 
@@ -29,63 +31,95 @@ _PREFILL_CHUNK_ELSEWHERE = 16_384
 #: are captured, it costs a capture too.
 COMPACT_AT, _COMPACT_AT_CAPTURED = 1 / 8, 1 / 2
 
+#: Instead of a token, where the logits of a row are NaN or infinite. It is read with the tokens, at no cost.
+_NOT_A_NUMBER = -1
+
 
 class Decoder:
-    """Decodes batches of one model, which it sets to its own attention; with `capture`, steps are captured."""
+    """Decodes batches of one model, which it sets to its own attention.
 
-    def __init__(self, model: Any, capture: CaptureStep | None = None) -> None:
+    `rules` names the generation rules of its `generation_config`. With `capture`, steps are captured.
+    """
+
+    def __init__(self, model: Any, rules: Collection[str] = (), capture: CaptureStep | None = None) -> None:
         self._model, self._capture = model, capture
         self._chunk_tokens = PREFILL_CHUNK.get(model.device.type, _PREFILL_CHUNK_ELSEWHERE)
-        self._stops = frozenset(torch.as_tensor(model.generation_config.eos_token_id).flatten().tolist())
+        stops = model.generation_config.eos_token_id
+        self._stops = frozenset(() if stops is None else torch.as_tensor(stops).flatten().tolist())
+        self._see_padding = see_padding(rules, encoder_decoder=model.config.is_encoder_decoder)
         model.set_attn_implementation(ATTENTION)
         if model.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             pack_linear_layers(model)
 
-    def __call__(self, prompts: Sequence[list[int]]) -> list[list[int]]:
-        """Return the ids that the model writes on each prompt, stop token included. Longest first is fastest."""
+    def __call__(self, prompts: Sequence[list[int]]) -> list[list[int] | None]:
+        """Return the ids that the model writes on each prompt, stop token included; None where it computes NaN.
+
+        Longest first is fastest.
+        """
         model = self._model
         seq2seq, max_new_tokens = model.config.is_encoder_decoder, model.generation_config.max_new_tokens
         ids, mask = padded(prompts, model.generation_config.pad_token_id, left=not seq2seq)
         ids, mask = ids.to(model.device), mask.to(model.device)
-        outputs: list[list[int]] = []
-        encoded: dict[str, Any] = {}
-
-        def decode(_: Any, input_ids: Tensor, logits_processor: Any, **__: Any) -> Tensor:
+        with torch.inference_mode():
+            states = encode(model, ids, mask, self._chunk_tokens) if seq2seq else None
+            sequences, rules = self._prepare(prompts, ids, mask, states)
             state: DecodeState
-            if seq2seq:
-                states, start = encoded["encoder_outputs"].last_hidden_state, input_ids[:, -1].clone()
-                input_mask = additive_mask_or_none(mask, model.dtype)
+            if states is not None:
+                start, input_mask = sequences[:, -1].clone(), additive_mask_or_none(mask, model.dtype)
                 state = Seq2SeqState(model, states, input_mask, start, max_new_tokens, self._capture)
             else:
                 state = CausalState(model, prompts, max_new_tokens, self._chunk_tokens, self._capture)
-            outputs.extend(self._write(state, input_ids, logits_processor, max_new_tokens))
-            return input_ids
+            return self._write(state, sequences, rules, max_new_tokens)
 
-        with torch.inference_mode():
-            if seq2seq:
-                states = encode(model, ids, mask, self._chunk_tokens)
-                encoded["encoder_outputs"] = BaseModelOutput(last_hidden_state=states)
-            model.generate(input_ids=ids, attention_mask=mask, custom_generate=decode, **encoded)
-        return outputs
+    def _prepare(
+        self, prompts: Sequence[list[int]], ids: Tensor, mask: Tensor, states: Tensor | None
+    ) -> tuple[Tensor, Rules]:
+        """Have `generate` prepare the model's rules; return what they look at, rows x tokens, and the rules."""
+        sequences, groups = [], []
+        for rows in equally_long(prompts) if self._see_padding else [slice(len(prompts))]:
+            width = len(prompts[rows.start]) if self._see_padding else ids.shape[1]
+            columns = slice(width) if states is not None else slice(ids.shape[1] - width, None)
+            inputs: dict[str, Any] = {"input_ids": ids[rows, columns], "attention_mask": mask[rows, columns]}
+            if states is not None:
+                inputs["encoder_outputs"] = BaseModelOutput(last_hidden_state=states[rows, columns])
+            prepared: list[Any] = []
 
-    def _write(self, state: DecodeState, sequences: Tensor, processors: Any, max_new_tokens: int) -> list[list[int]]:
-        """Take the likeliest token of each row until all have ended.
+            def keep(
+                _: Any, input_ids: Tensor, logits_processor: Any, prepared: list[Any] = prepared, **__: Any
+            ) -> Tensor:
+                prepared += [input_ids, logits_processor]
+                return input_ids
+
+            self._model.generate(**inputs, custom_generate=keep)
+            sequences.append(prepared[0])
+            groups.append((rows, 0 if states is not None else ids.shape[1] - width, prepared[1]))
+        looked_at = torch.cat(sequences) if states is not None else ids
+        return looked_at, Rules(groups)
+
+    def _write(
+        self, state: DecodeState, sequences: Tensor, processors: Rules, max_new_tokens: int
+    ) -> list[list[int] | None]:
+        """Take the likeliest token of each row until all have ended. A row whose logits are NaN or infinite ends.
 
         `processors` are the model's generation rules; they look at `sequences`, rows x tokens.
         """
         outputs: list[list[int]] = [[] for _ in range(len(sequences))]
+        not_numbers = set()
         rows = list(range(len(sequences)))  # the row of the batch at each place of the state
         ended = [False] * len(rows)
         compact_at = _COMPACT_AT_CAPTURED if self._capture else COMPACT_AT
         for step in range(max_new_tokens):
-            logits = state.logits
+            logits = state.logits.float()  # in bfloat16 it takes five times as long on a CPU
+            largest, tokens = logits.max(-1)  # NaN is the largest of all
             if processors:
-                logits = processors(sequences, logits.float())
-            tokens = logits.float().argmax(-1)  # in bfloat16 it takes five times as long on a CPU
-            for place, token in enumerate(tokens.tolist()):
-                if not ended[place]:
-                    outputs[rows[place]].append(token)
-                    ended[place] = token in self._stops
+                tokens = processors(sequences, logits).argmax(-1)
+            for place, token in enumerate(torch.where(largest.isfinite(), tokens, _NOT_A_NUMBER).tolist()):
+                if ended[place]:
+                    continue
+                if token == _NOT_A_NUMBER:
+                    not_numbers.add(rows[place])
+                outputs[rows[place]].append(token)
+                ended[place] = token == _NOT_A_NUMBER or token in self._stops
             if all(ended) or step + 1 == max_new_tokens:
                 break
             if processors:  # some of them remember the rows of the first step, so that none may be dropped
@@ -95,4 +129,4 @@ class Decoder:
                 state.compact(running)
                 tokens, rows, ended = tokens[running], [rows[place] for place in running], [False] * len(running)
             state.step(tokens)
-        return outputs
+        return [None if row in not_numbers else output for row, output in enumerate(outputs)]

@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +97,13 @@ def _load_causal(settings: dict[str, Any], properties: dict[str, Any]) -> Genera
     scheduler.max_num_batched_tokens = max(2048, settings["batch_size"])
     scheduler.enable_prefix_caching = True  # all prompts share the instruction: one prefill serves all
     pipeline = genai.ContinuousBatchingPipeline(settings["model"], scheduler, "CPU", properties)
-    file = Path(settings["model"], "generation_config.json")
-    config = genai.GenerationConfig(file) if file.is_file() else genai.GenerationConfig()
-    config.do_sample = False
-    config.num_beams = config.num_return_sequences = 1
+    # Not the model's own settings: GenAI would take from them what transformers takes otherwise, or not at all.
+    config = genai.GenerationConfig()
+    config.repetition_penalty = settings["rules"].get("repetition_penalty", 1.0)
     config.max_new_tokens = settings["max_output_tokens"]
     config.stop_token_ids = set(settings["stops"])
-    config.eos_token_id = settings["stops"][0]
+    if settings["stops"]:
+        config.eos_token_id = settings["stops"][0]
 
     def generate(prompts: list[list[int]]) -> Iterator[Finished]:
         waiting, running = enumerate(prompts), dict[int, Any]()
@@ -126,23 +126,34 @@ def _load_causal(settings: dict[str, Any], properties: dict[str, Any]) -> Genera
 def _load_encoder_decoder(settings: dict[str, Any], properties: dict[str, Any]) -> Generate:
     import torch
     from optimum.intel import OVModelForSeq2SeqLM
+    from transformers import GenerationConfig
 
     model = OVModelForSeq2SeqLM.from_pretrained(settings["model"], ov_config=properties, local_files_only=True)
-    config, stops, pad = model.generation_config, set(settings["stops"]), settings["pad"]
-    config.do_sample, config.num_beams, config.max_length = False, 1, None
-    config.temperature = config.top_p = config.top_k = None
-    config.max_new_tokens = settings["max_output_tokens"]
-    config.eos_token_id, config.pad_token_id = settings["stops"], pad
+    own, stops, pad = model.generation_config, set(settings["stops"]), settings["pad"]
+    model.generation_config = GenerationConfig(
+        **settings["rules"],
+        max_new_tokens=settings["max_output_tokens"],
+        bos_token_id=own.bos_token_id,
+        decoder_start_token_id=own.decoder_start_token_id,
+        eos_token_id=settings["stops"] or None,
+        pad_token_id=pad,
+    )
 
     def generate(prompts: list[list[int]]) -> Iterator[Finished]:
-        for first in range(0, len(prompts), settings["batch_size"]):
-            batch = prompts[first : first + settings["batch_size"]]
+        first = 0
+        while first < len(prompts):
+            rows = 1 if settings["batches"] == "single" else settings["batch_size"]
+            batch = prompts[first : first + rows]
+            if settings["batches"] != "any lengths":
+                length = len(batch[0])
+                batch = list(takewhile(lambda row: len(row) == length, batch))  # noqa: B023
             width = max(map(len, batch))
             ids = torch.tensor([row + [pad] * (width - len(row)) for row in batch])
             mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in batch])
-            rows = model.generate(input_ids=ids, attention_mask=mask)[:, 1:].tolist()
-            ends = [next((i + 1 for i, token in enumerate(row) if token in stops), None) for row in rows]
-            yield [(first + i, row[:end]) for i, (row, end) in enumerate(zip(rows, ends, strict=True))]
+            written = model.generate(input_ids=ids, attention_mask=mask)[:, 1:].tolist()
+            ends = [next((i + 1 for i, token in enumerate(row) if token in stops), None) for row in written]
+            yield [(first + i, row[:end]) for i, (row, end) in enumerate(zip(written, ends, strict=True))]
+            first += len(batch)
 
     return generate
 

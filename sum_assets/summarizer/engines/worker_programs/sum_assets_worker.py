@@ -9,7 +9,8 @@ import torch
 
 from sum_assets.errors import UserError
 from sum_assets.summarizer.device_errors import is_device_lost
-from sum_assets.summarizer.engines.token_engine import load_generator, load_tokenizer
+from sum_assets.summarizer.engines.token_engine import load_generator
+from sum_assets.summarizer.model_files import load_tokenizer
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import Output
 
@@ -25,7 +26,7 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str
     if resolved.device.kind == "cuda":
         torch.cuda.set_device(resolved.device.index)  # otherwise each worker takes memory of the first GPU too
     try:
-        generator = load_generator(resolved, load_tokenizer(resolved))
+        generator = load_generator(resolved, load_tokenizer(resolved.files))
     except UserError as error:
         raise ValueError(str(error)) from error
 

@@ -100,10 +100,9 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str
         ),
         UsageContext.LLM_CLASS,
     )
-    defaults = engine.model_config.get_diff_sampling_param()
     params = SamplingParams(
         temperature=0,
-        repetition_penalty=defaults.get("repetition_penalty", 1.0),
+        repetition_penalty=settings["rules"].get("repetition_penalty", 1.0),
         max_tokens=settings["max_output_tokens"],
         stop_token_ids=settings["stops"],
         detokenize=False,
