@@ -118,13 +118,15 @@ def llama(tokenizer: Any) -> LlamaForCausalLM:
         num_key_value_heads=2, max_position_embeddings=128, rms_norm_eps=1e-6, pad_token_id=0, eos_token_id=1,
         bos_token_id=3,
     )  # fmt: skip
-    return LlamaForCausalLM(config).eval()
+    model: LlamaForCausalLM = LlamaForCausalLM(config)
+    model.eval()
+    return model
 
 
 def write_llama(path: Path, tokenizer: Any, model: LlamaForCausalLM, split: str, **ids: int) -> None:
     """Write a Llama with a vocabulary on the level of bytes as llama.cpp's converter does."""
     gguf = pytest.importorskip("gguf")
-    config = model.config
+    config: Any = model.config
     writer = gguf.GGUFWriter(str(path), "llama")
     writer.add_name("llama")
     writer.add_context_length(config.max_position_embeddings)
