@@ -66,7 +66,8 @@ def describe(verdict: GateVerdict) -> str:
     quality = verdict.quality
     same = round(quality["same"] * quality["abstracts"])
     reference = quality.get("reference", "transformers in float32")
-    return f"passes: {same} of {quality['abstracts']} texts are those of {reference}"
+    took = f"; this took {quality['seconds']:.0f} s" if "seconds" in quality else ""  # older verdicts lack it
+    return f"passes: {same} of {quality['abstracts']} texts are those of {reference}{took}"
 
 
 def _refusal(resolved: ModelSettings, verdict: GateVerdict) -> str:

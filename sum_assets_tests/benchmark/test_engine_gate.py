@@ -68,7 +68,8 @@ def test_our_own_engine_is_judged_once_and_passes(corpus: Connection, database_u
     verdict = judge(database_url, model, log)
     assert verdict
     assert verdict.passes
-    assert describe(verdict) == "passes: 8 of 8 texts are those of transformers' own `generate` in float32"
+    same = "passes: 8 of 8 texts are those of transformers' own `generate` in float32"
+    assert describe(verdict) == f"{same}; this took {verdict.quality['seconds']:.0f} s"
     assert verdict.quality["abstracts"] == OWN_SAMPLE
     assert len(log) == 2
     assert judge(database_url, model, log) == verdict
@@ -101,7 +102,7 @@ def test_our_own_engine_is_refused_where_a_text_differs(
 def test_lower_precision_is_held_by_bounds(corpus: Connection, database_url: str, t5: Path) -> None:
     verdict = judge(database_url, t5, [], precision="bfloat16")
     assert verdict
-    assert describe(verdict).endswith("of 8 texts are those of transformers' own `generate` in bfloat16")
+    assert "of 8 texts are those of transformers' own `generate` in bfloat16; this took" in describe(verdict)
 
 
 def test_a_small_corpus_and_an_empty_one(corpus: Connection, database_url: str, model: Path) -> None:
