@@ -58,7 +58,7 @@ def run_demo(out: Console) -> None:
         with open_instance() as instance:
             _cut(connection, instance, out)
             first, second = registered_ranges(instance)[:2]
-            with out.status(f"summarizing {first.key}: a minute, and more on first use to convert the model"):
+            with out.status(f"summarizing {first.key}: some minutes, since on first use the engine is judged"):
                 result = materialize(instance, first.key, None, {}, log_level="WARNING")
             if not result.success:
                 raise UserError(failure_message(result))
