@@ -11,6 +11,7 @@ from typing import Any
 from lxml import etree
 
 from sum_assets.ingest.records import ReaderOptions, Record, Skipped, make_record
+from sum_assets.ingest.xml_text import visible_text
 
 # An entity that is left alone can read no file and open no connection, nor grow.
 _XML = {"resolve_entities": False, "load_dtd": False, "no_network": True}
@@ -48,10 +49,12 @@ def _citation(article: Any) -> Record | Skipped:
     where = f"PMID {pmid}" if pmid else f"line {article.sourceline}"
     if body is None:
         return make_record(pmid, "", "", 0, where)
-    parts = [(part.get("Label"), _plain(part)) for part in body.iterfind("Abstract/AbstractText")]
+    parts = [(part.get("Label"), visible_text(part)) for part in body.iterfind("Abstract/AbstractText")]
     abstract = "\n".join(f"{label}: {text}" if label else text for label, text in parts if text)
     version = int(head.find("PMID").get("Version", "1")) if pmid else 0
-    return make_record(pmid, _plain(body.find("ArticleTitle")), abstract, version * 100_000_000 + _day(head), where)
+    return make_record(
+        pmid, visible_text(body.find("ArticleTitle")), abstract, version * 100_000_000 + _day(head), where
+    )
 
 
 def _day(citation: Any) -> int:
@@ -63,23 +66,14 @@ def _day(citation: Any) -> int:
     return 0
 
 
-def _plain(element: Any) -> str:
-    if element is None:
-        return ""
-    etree.strip_elements(element, "tex-math", with_tail=False)  # a formula stands beside it as text
-    return " ".join("".join(element.itertext()).split())
-
-
 def _jats(article: bytes, options: ReaderOptions) -> Record | Skipped:
     meta = etree.fromstring(article, etree.XMLParser(**_XML)).find("front/article-meta")
     if meta is None:
         return make_record("", "", "", 0, "article-meta")
     ids = {each.get("pub-id-type"): (each.text or "").strip() for each in meta.iterfind("article-id")}
     article_id = next((ids[kind] for kind in _JATS_IDS[options.jats_id] if kind in ids), "")
-    titles = [_plain(meta.find(f"title-group/{part}")) for part in ("article-title", "subtitle")]
+    titles = [visible_text(meta.find(f"title-group/{part}")) for part in ("article-title", "subtitle")]
     # Author summaries, highlights and the like are abstracts with a type.
     abstracts = meta.findall("abstract")
     main = next((each for each in abstracts if each.get("abstract-type") is None), *abstracts[:1] or [None])
-    parts = [] if main is None else [_plain(each) for each in main.iter("title", "p")]
-    abstract = " ".join(filter(None, parts)) or _plain(main)
-    return make_record(article_id, " ".join(filter(None, titles)), abstract, 0, "the article")
+    return make_record(article_id, " ".join(filter(None, titles)), visible_text(main), 0, "the article")
