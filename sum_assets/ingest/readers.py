@@ -31,7 +31,7 @@ def read_records(
     zipped = isinstance(stream, gzip.GzipFile)
     match suffixes[-1:]:
         case [".xml" | ".nxml"]:
-            records = read_xml(io.BufferedReader(stream, 1 << 16), options)
+            records = read_xml(stream, options)
         case [".csv"]:
             records = read_csv(stream, options)
         case [".parquet"] if not zipped:

@@ -75,7 +75,10 @@ def test_pubmed_markup_versions_books_and_entities(tmp_path: Path) -> None:
     secret = written(tmp_path / "secret", "password")
     path = written(tmp_path / "a.xml", PUBMED.replace("SECRET", str(secret)))
     article, book, bad, empty = read(path)
-    assert article == Record(7, "On E. coli", "AIM: To a2n&secret;\nSo.", 2_20200131)
+    assert read(written(path, PUBMED.replace("&secret;", "&amp;")))[0] == Record(
+        7, "On E. coli", "AIM: To a2n&\nSo.", 2_20200131
+    )
+    assert article == Skipped("unknown_entity", "PMID 7")
     assert book == Record(9, "T", "Of a book", 1_20210201)
     assert bad == Skipped("bad_id", "PMID x9, ID 'x9'")
     assert isinstance(empty, Skipped)
@@ -121,7 +124,7 @@ JATS = """<!DOCTYPE article SYSTEM "none.dtd"><article><front><article-meta>
 
 def test_jats_abstract_is_the_main_one_without_markup(tmp_path: Path) -> None:
     path = written(tmp_path / "a.nxml", JATS)
-    assert one(read(path)) == Record(6, "On H2O", "Aim To E. coli, y&alpha;.", 0)
+    assert one(read(path)) == Record(6, "On H2O", "Aim To E. coli, y\u03b1.", 0)
     assert one(read(path, jats_id="pmid")).abstract_id == 5
 
 
@@ -186,8 +189,8 @@ def test_parquet_types(tmp_path: Path) -> None:
 
 ROW = "abstract_id,abstract\n"
 WRONG: dict[str, tuple[str | bytes, str]] = {
-    "html.xml": ("<html/>", "root element is html"),
-    "empty.xml": ("", "Document is empty"),
+    "html.xml": ("<html/>", "root element is html: this is a web page"),
+    "empty.xml": ("", "no element found"),
     "cut.xml": (PUBMED[:500], "line 8"),
     "more.xml": (PUBMED + "<x/>", "line 17"),
     "bad.xml.gz": (PUBMED.replace("</Abstract>", "</Abstrac>"), "line 8"),
