@@ -40,15 +40,27 @@ def init(
 
 @app.command()
 def load(
-    files: Annotated[list[Path], typer.Argument(help="PubMed XML, JATS XML or CSV, also as .gz; or Parquet.")],
-    id_column: Annotated[str, typer.Option(help="CSV, Parquet: the ID column.")] = "abstract_id",
-    abstract_column: Annotated[str, typer.Option(help="CSV, Parquet: the text column.")] = "abstract",
-    title_column: Annotated[str | None, typer.Option(help="CSV, Parquet: the title column, or `title`.")] = None,
-    version_column: Annotated[str | None, typer.Option(help="CSV, Parquet: the version; the larger wins.")] = None,
+    files: Annotated[
+        list[Path], typer.Argument(help="PubMed or JATS XML, CSV, JSON Lines, also as .gz, .bz2 or .zst; or Parquet.")
+    ],
+    id_column: Annotated[str, typer.Option(help="CSV, JSON Lines, Parquet: the ID column.")] = "abstract_id",
+    abstract_column: Annotated[str, typer.Option(help="The same: the text column.")] = "abstract",
+    title_column: Annotated[str | None, typer.Option(help="The same: the title column, or `title`.")] = None,
+    version_column: Annotated[str | None, typer.Option(help="The same: the version; the larger wins.")] = None,
+    delimiter: Annotated[
+        str | None, typer.Option(help="CSV: what is between columns; `tab` in .tsv, else `,`.")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="CSV, JSON Lines: such as cp1252; else UTF-8.")] = None,
+    backslash_escapes: Annotated[
+        bool, typer.Option("--backslash-escapes", help='CSV: quotes are written as \\", as Spark and MySQL do.')
+    ] = False,
     jats_id: Annotated[Literal["pmc", "pmid"], typer.Option(help="JATS: which ID of an article to use.")] = "pmc",
 ) -> None:
     """Load abstracts into the corpus table. Loading is atomic per file and idempotent."""
-    options = ReaderOptions(id_column, abstract_column, title_column, version_column, jats_id)
+    delimiter = "\t" if delimiter in ("tab", "\\t") else delimiter
+    options = ReaderOptions(
+        id_column, abstract_column, title_column, version_column, jats_id, delimiter, encoding, backslash_escapes
+    )
     with connect() as connection, progress_bar() as progress:
         schema.require_schema(connection)
         for path in files:
@@ -58,6 +70,7 @@ def load(
                 f"\n  {count:,} skipped: {reason}, first {report.examples[reason][0]}"
                 for reason, count in report.skipped.items()
             )
+            skipped += "".join(f"\n  {remark}" for remark in report.remarks)
             progress.console.print(
                 f"{path.name}: {report.read:,} records, {report.inserted:,} new, {report.updated:,} updated, "
                 f"{report.unchanged:,} unchanged{skipped}",

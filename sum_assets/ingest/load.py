@@ -4,7 +4,7 @@ import io
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from psycopg import Connection
 from sum_assets.database.statements import statement
 from sum_assets.errors import UserError
 from sum_assets.ingest.readers import read_records
-from sum_assets.ingest.records import ReaderOptions, Skipped
+from sum_assets.ingest.records import ReaderOptions, Remark, Skipped
 
 BUFFER = 1 << 17  # bytes read from disk at once
 EXAMPLES = 5  # of where a reason to skip was met
@@ -32,6 +32,7 @@ class LoadReport:
     unchanged: int
     skipped: dict[str, int]
     examples: dict[str, list[str]]
+    remarks: list[str] = field(default_factory=list)
 
 
 def load_file(
@@ -52,6 +53,7 @@ def load_file(
     except OSError as error:
         raise UserError(f"Cannot open {path}: {error.strerror}. Check its name and permissions.") from error
     loadable = 0
+    remarks: list[str] = []
     skipped: Counter[str] = Counter()
     examples: defaultdict[str, list[str]] = defaultdict(list)
     with io.BufferedReader(file, BUFFER) as stream, connection.transaction(), connection.cursor() as cursor:
@@ -61,7 +63,9 @@ def load_file(
             cursor.copy("COPY load_record (abstract_id, title, abstract, version) FROM STDIN") as copy,
         ):
             for record in records:
-                if isinstance(record, Skipped):
+                if isinstance(record, Remark):
+                    remarks.append(record.text)
+                elif isinstance(record, Skipped):
                     skipped[record.reason] += 1
                     if len(examples[record.reason]) < EXAMPLES:
                         examples[record.reason].append(record.where)
@@ -77,6 +81,7 @@ def load_file(
         unchanged=loadable - inserted - updated,
         skipped=dict(skipped),
         examples=dict(examples),
+        remarks=remarks,
     )
 
 

@@ -4,23 +4,42 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from sum_assets.errors import UserError
 from sum_assets.id_range import LARGEST_ID
 
-Reason = Literal["bad_id", "no_abstract", "nul_character", "lone_surrogate", "unknown_entity"]
+Reason = Literal["bad_id", "no_abstract", "nul_character", "lone_surrogate", "wrong_encoding", "unknown_entity"]
 
-_ID = re.compile("(?:PMC)?([0-9]{1,20})")
+# Programs that hold missing IDs as NaN write all of them as floats: 12345.0.
+_ID = re.compile(r"PMC([0-9]{1,20})|([0-9]{1,20})(?:\.0+)?")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class ReaderOptions:
-    """Where a file holds what; `title_column=None` takes the column `title` if there is one."""
+    """Where a file holds what, and how it is written.
+
+    `title_column=None` takes the column `title` if there is one; `delimiter=None` is a tab in .tsv, else a comma;
+    `encoding=None` is UTF-8, and a file that is not is refused. Raises UserError where an option cannot be used.
+    """
 
     id_column: str = "abstract_id"
     abstract_column: str = "abstract"
     title_column: str | None = None
     version_column: str | None = None
     jats_id: Literal["pmc", "pmid"] = "pmc"
+    delimiter: str | None = None
+    encoding: str | None = None
+    backslash_escapes: bool = False
+
+    def __post_init__(self) -> None:
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\\\r\n\0 '):
+            raise UserError(f"--delimiter is {self.delimiter!r}. Name one character, such as ';', or tab.")
+        try:
+            "a".encode(self.encoding or "utf-8")
+        except LookupError as error:
+            raise UserError(
+                f"--encoding {self.encoding} is unknown. Name one of Python's, such as cp1252 or utf-16."
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +60,41 @@ class Skipped:
     where: str
 
 
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What a person should know of the whole file."""
+
+    text: str
+
+
+Item = Record | Skipped | Remark
+
+
 def make_record(id_text: str, title: str, abstract: str, version: int, where: str) -> Record | Skipped:
     """Return a record where PostgreSQL can hold it, else the reason to skip it."""
     match = _ID.fullmatch(id_text.strip())
-    if not match or not 1 <= int(match[1]) <= LARGEST_ID:
+    abstract_id = int(match[1] or match[2]) if match else 0
+    if not 1 <= abstract_id <= LARGEST_ID:
         return Skipped("bad_id", f"{where}, ID {id_text[:40]!r}")
     if not abstract.strip():
         return Skipped("no_abstract", where)
     if "\0" in abstract:
         return Skipped("nul_character", where)
     if _SURROGATE.search(abstract):
-        return Skipped("lone_surrogate", where)
+        return Skipped("wrong_encoding" if is_undecodable(abstract) else "lone_surrogate", where)
     # A title is not worth losing an abstract for.
     usable = title.strip() and "\0" not in title and not _SURROGATE.search(title)
-    return Record(int(match[1]), title if usable else None, abstract, version)
+    return Record(abstract_id, title if usable else None, abstract, version)
+
+
+def is_undecodable(text: str) -> bool:
+    """Tell whether a text has bytes that its encoding lacks, by `surrogateescape`, rather than lone surrogates."""
+    if not _SURROGATE.search(text):
+        return False
+    try:
+        text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogatepass")
+    except UnicodeEncodeError:
+        return False
+    except UnicodeDecodeError:
+        return True
+    return False

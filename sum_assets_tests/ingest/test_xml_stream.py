@@ -9,7 +9,7 @@ import pytest
 
 from sum_assets.errors import UserError
 from sum_assets.ingest.readers import read_records
-from sum_assets.ingest.records import ReaderOptions, Record, Skipped
+from sum_assets.ingest.records import Item, ReaderOptions, Record, Skipped
 
 JATS = 'xmlns="https://jats.nlm.nih.gov/ns/archiving/1.3/"'
 OAI = 'xmlns="http://www.openarchives.org/OAI/2.0/"'
@@ -23,7 +23,7 @@ def article(number: int, abstract: str = "A.", attributes: str = "", after: str 
     )
 
 
-def read(path: Path, content: str) -> list[Record | Skipped]:
+def read(path: Path, content: str) -> list[Item]:
     path.write_bytes(gzip.compress(content.encode()) if path.suffix == ".gz" else content.encode())
     with path.open("rb") as stream:
         return list(read_records(stream, path, ReaderOptions()))
