@@ -1,5 +1,6 @@
 """The commands of the corpus: make its tables, load abstracts, cut ID ranges."""
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,7 +13,7 @@ from sum_assets.database import publish, schema
 from sum_assets.database.connection import connect
 from sum_assets.database.ranges import new_ranges, scans_sequentially
 from sum_assets.errors import UserError
-from sum_assets.ingest.load import load_file
+from sum_assets.ingest.load import LoadReport, load_file
 from sum_assets.ingest.records import ReaderOptions
 
 app = typer.Typer()
@@ -55,27 +56,51 @@ def load(
         bool, typer.Option("--backslash-escapes", help='CSV: quotes are written as \\", as Spark and MySQL do.')
     ] = False,
     jats_id: Annotated[Literal["pmc", "pmid"], typer.Option(help="JATS: which ID of an article to use.")] = "pmc",
+    id_space: Annotated[
+        Literal["pmid", "pmc", "own"] | None, typer.Option(help="What bare numbers are, if the corpus has others.")
+    ] = None,
 ) -> None:
     """Load abstracts into the corpus table. Loading is atomic per file and idempotent."""
     delimiter = "\t" if delimiter in ("tab", "\\t") else delimiter
     options = ReaderOptions(
-        id_column, abstract_column, title_column, version_column, jats_id, delimiter, encoding, backslash_escapes
+        id_column,
+        abstract_column,
+        title_column,
+        version_column,
+        jats_id,
+        delimiter,
+        encoding,
+        backslash_escapes,
+        id_space,
     )
     with connect() as connection, progress_bar() as progress:
         schema.require_schema(connection)
         for path in files:
             task = progress.add_task(path.name, total=path.stat().st_size if path.is_file() else None)
             report = load_file(connection, path, options, partial(_advance, progress, task))
-            skipped = "".join(
-                f"\n  {count:,} skipped: {reason}, first {report.examples[reason][0]}"
-                for reason, count in report.skipped.items()
-            )
-            skipped += "".join(f"\n  {remark}" for remark in report.remarks)
+            details = "".join(f"\n  {line}" for line in _details(report))
             progress.console.print(
                 f"{path.name}: {report.read:,} records, {report.inserted:,} new, {report.updated:,} updated, "
-                f"{report.unchanged:,} unchanged{skipped}",
+                f"{report.unchanged:,} unchanged{details}",
                 markup=False,
             )
+
+
+def _details(report: LoadReport) -> Iterator[str]:
+    """Yield a line on whatever is not new, updated or unchanged."""
+    for count, text in (
+        (report.incomparable, "updated although the versions cannot be compared: the stored text has another format's"),
+        (report.older, "not loaded: what is stored is a newer version"),
+        (report.repeated, "not loaded: the file has a newer record of the same ID"),
+        (report.deletions, "deletions"),
+        (report.withdrawn, "stored abstracts withdrawn. Their summaries stay until their ranges are published again"),
+        (report.kept, "have no abstract and keep the stored one, which is not known to be older"),
+    ):
+        if count:
+            yield f"{count:,} {text}"
+    for reason, count in report.skipped.items():
+        yield f"{count:,} skipped: {reason}, first {report.examples[reason][0]}"
+    yield from report.remarks
 
 
 def _advance(progress: Progress, task: TaskID, done: int) -> None:

@@ -5,24 +5,47 @@ markup; of JATS it takes author summaries and TeX for abstract, and raises on ar
 """
 
 import io
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from sum_assets.ingest.records import ReaderOptions, Record, Skipped, make_record
+from sum_assets.ingest.records import ReaderOptions, Record, Skipped, Withdrawal, make_deletion, make_record
 from sum_assets.ingest.xml_stream import Entry, read_entries
 from sum_assets.ingest.xml_text import local_name, visible_text
 
-_NAMES = ("PubmedArticle", "PubmedBookArticle", "article")
+_NAMES = ("PubmedArticle", "PubmedBookArticle", "article", "DeleteCitation", "DeleteDocument", "header")
+_OF_VERSION = 100_000_000  # a version of PubMed's and a day: nyyyymmdd
+_OAI_ID = re.compile(r"oai:pubmedcentral\.nih\.gov:([0-9]+)")
 _JATS_IDS = {"pmc": ("pmc", "pmcid"), "pmid": ("pmid",)}
 
 
-def read_xml(stream: io.BufferedIOBase, options: ReaderOptions) -> Iterator[Record | Skipped]:
+def read_xml(stream: io.BufferedIOBase, options: ReaderOptions) -> Iterator[Record | Withdrawal | Skipped]:
     """Yield the records of a PubMed or JATS file: one article, or many in whatever holds them."""
     for entry in read_entries(stream, _NAMES):
-        if local_name(entry.element) != "article":
-            yield _citation(entry)
-        elif next(entry.element.iterancestors("{*}article"), None) is None:
-            yield _jats(entry, options)
+        match local_name(entry.element):
+            case "PubmedArticle" | "PubmedBookArticle":
+                yield _citation(entry)
+            case "DeleteCitation" | "DeleteDocument":
+                yield from _deletions(entry)
+            case "header":
+                if entry.element.get("status") == "deleted":
+                    yield _deleted_by_oai(entry, options)
+            case "article" if next(entry.element.iterancestors("{*}article"), None) is None:
+                yield _jats(entry, options)
+
+
+def _deletions(entry: Entry) -> Iterator[Withdrawal | Skipped]:
+    for pmid in entry.element.iterfind("{*}PMID"):
+        # After every day of the version that is deleted, before any later version.
+        version = int(pmid.get("Version", "1")) * _OF_VERSION + _OF_VERSION - 1
+        yield make_deletion(visible_text(pmid), version, f"deletion of PMID {visible_text(pmid)}", "pubmed", "pmid")
+
+
+def _deleted_by_oai(entry: Entry, options: ReaderOptions) -> Withdrawal | Skipped:
+    identifier = visible_text(entry.element.find("{*}identifier"))
+    match = _OAI_ID.fullmatch(identifier) if options.jats_id == "pmc" else None
+    return make_deletion(match[1] if match else identifier, 0, f"deletion of {identifier}", "none", "pmc")
 
 
 def _citation(entry: Entry) -> Record | Skipped:
@@ -32,13 +55,13 @@ def _citation(entry: Entry) -> Record | Skipped:
     pmid = visible_text(head.find("PMID"))
     where = f"PMID {pmid}" if pmid else f"line {entry.line}"
     if body is None:
-        return make_record(pmid, "", "", 0, where)
+        return make_record(pmid, "", "", 0, where, "pubmed", "pmid")
     parts = [(part.get("Label"), visible_text(part)) for part in body.iterfind("Abstract/AbstractText")]
     abstract = "\n".join(f"{label}: {text}" if label else text for label, text in parts if text)
     version = int(head.find("PMID").get("Version", "1")) if pmid else 0
-    return _record(
-        entry, pmid, visible_text(body.find("ArticleTitle")), abstract, version * 100_000_000 + _day(head), where
-    )
+    title = visible_text(body.find("ArticleTitle"))
+    record = make_record(pmid, title, abstract, version * _OF_VERSION + _day(head), where, "pubmed", "pmid")
+    return _whole(entry, record, where)
 
 
 def _day(citation: Any) -> int:
@@ -61,10 +84,14 @@ def _jats(entry: Entry, options: ReaderOptions) -> Record | Skipped:
     # Author summaries, highlights and the like are abstracts with a type.
     abstracts = meta.findall("{*}abstract")
     main = next((each for each in abstracts if each.get("abstract-type") is None), *abstracts[:1] or [None])
-    return _record(entry, article_id, " ".join(filter(None, titles)), visible_text(main), 0, where)
+    title = " ".join(filter(None, titles))
+    return _whole(entry, make_record(article_id, title, visible_text(main), 0, where, "none", options.jats_id), where)
 
 
-def _record(entry: Entry, article_id: str, title: str, abstract: str, version: int, where: str) -> Record | Skipped:
-    """Return the record, or the reason to skip it, where the text of an entity is missing from it."""
-    record = make_record(article_id, "" if entry.lacks_text(title) else title, abstract, version, where)
-    return Skipped("unknown_entity", where) if isinstance(record, Record) and entry.lacks_text(abstract) else record
+def _whole(entry: Entry, record: Record | Skipped, where: str) -> Record | Skipped:
+    """Return the record without a title, or the reason to skip it, where the text of an entity is missing from it."""
+    if isinstance(record, Skipped):
+        return record
+    if entry.lacks_text(record.abstract):
+        return Skipped("unknown_entity", where)
+    return replace(record, title=None) if record.title and entry.lacks_text(record.title) else record

@@ -1,13 +1,18 @@
 """The records of a corpus file, and what makes one loadable."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sum_assets.errors import UserError
 from sum_assets.id_range import LARGEST_ID
 
 Reason = Literal["bad_id", "no_abstract", "nul_character", "lone_surrogate", "wrong_encoding", "unknown_entity"]
+
+#: The numbering that an ID belongs to. PMC5 and PMID 5 are two articles.
+IdSpace = Literal["pmid", "pmc", "own"]
+#: Versions compare within one scheme: PubMed's version and day, a column of the user's, or no version at all.
+VersionScheme = Literal["pubmed", "column", "none"]
 
 # Programs that hold missing IDs as NaN write all of them as floats: 12345.0.
 _ID = re.compile(r"PMC([0-9]{1,20})|([0-9]{1,20})(?:\.0+)?")
@@ -19,7 +24,8 @@ class ReaderOptions:
     """Where a file holds what, and how it is written.
 
     `title_column=None` takes the column `title` if there is one; `delimiter=None` is a tab in .tsv, else a comma;
-    `encoding=None` is UTF-8, and a file that is not is refused. Raises UserError where an option cannot be used.
+    `encoding=None` is UTF-8, and a file that is not is refused; `id_space` says what bare numbers are.
+    Raises UserError where an option cannot be used.
     """
 
     id_column: str = "abstract_id"
@@ -30,6 +36,7 @@ class ReaderOptions:
     delimiter: str | None = None
     encoding: str | None = None
     backslash_escapes: bool = False
+    id_space: IdSpace | None = None
 
     def __post_init__(self) -> None:
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\\\r\n\0 '):
@@ -44,12 +51,28 @@ class ReaderOptions:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An abstract that PostgreSQL can hold. Of two of one ID the larger version is the newer."""
+    """An abstract that PostgreSQL can hold. Of two of one ID the larger version is the newer.
+
+    `id_space` is None where the ID is a bare number.
+    """
 
     abstract_id: int
     title: str | None
     abstract: str
     version: int
+    version_scheme: VersionScheme = "none"
+    id_space: IdSpace | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """An ID whose stored abstract goes, if it is older: the file deletes it, or has a newer version without one."""
+
+    abstract_id: int
+    version: int
+    version_scheme: VersionScheme
+    id_space: IdSpace | None
+    is_deletion: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +81,7 @@ class Skipped:
 
     reason: Reason
     where: str
+    withdrawal: Withdrawal | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +91,48 @@ class Remark:
     text: str
 
 
-Item = Record | Skipped | Remark
+Item = Record | Withdrawal | Skipped | Remark
 
 
-def make_record(id_text: str, title: str, abstract: str, version: int, where: str) -> Record | Skipped:
-    """Return a record where PostgreSQL can hold it, else the reason to skip it."""
+def make_record(
+    id_text: str,
+    title: str,
+    abstract: str,
+    version: int,
+    where: str,
+    version_scheme: VersionScheme = "none",
+    id_space: IdSpace | None = None,
+) -> Record | Skipped:
+    """Return a record where PostgreSQL can hold it, else the reason to skip it.
+
+    An ID after `PMC` is a PMC ID; `id_space` is that of a bare number.
+    """
     match = _ID.fullmatch(id_text.strip())
     abstract_id = int(match[1] or match[2]) if match else 0
+    if match and match[1]:
+        abstract_id, id_space = (0, None) if id_space == "pmid" else (abstract_id, "pmc")
     if not 1 <= abstract_id <= LARGEST_ID:
         return Skipped("bad_id", f"{where}, ID {id_text[:40]!r}")
     if not abstract.strip():
-        return Skipped("no_abstract", where)
+        withdrawal = Withdrawal(abstract_id, version, version_scheme, id_space, is_deletion=False)
+        return Skipped("no_abstract", where, withdrawal)
     if "\0" in abstract:
         return Skipped("nul_character", where)
     if _SURROGATE.search(abstract):
         return Skipped("wrong_encoding" if is_undecodable(abstract) else "lone_surrogate", where)
     # A title is not worth losing an abstract for.
     usable = title.strip() and "\0" not in title and not _SURROGATE.search(title)
-    return Record(abstract_id, title if usable else None, abstract, version)
+    return Record(abstract_id, title if usable else None, abstract, version, version_scheme, id_space)
+
+
+def make_deletion(
+    id_text: str, version: int, where: str, scheme: VersionScheme, space: IdSpace
+) -> Withdrawal | Skipped:
+    """Return what withdraws an ID, or the reason to skip it."""
+    record = make_record(id_text, "", "deleted", version, where, scheme, space)
+    if isinstance(record, Skipped):
+        return record
+    return Withdrawal(record.abstract_id, version, scheme, record.id_space, is_deletion=True)
 
 
 def is_undecodable(text: str) -> bool:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sum_assets.ingest.records import ReaderOptions, Record, Skipped, is_undecodable, make_record
+from sum_assets.ingest.records import ReaderOptions, Record, Skipped, VersionScheme, is_undecodable, make_record
 
 _VERSION = re.compile(r"(-?[0-9]{1,18})(?:\.0+)?")
 
@@ -46,7 +46,8 @@ def table_record(cells: Sequence[object], row: int, options: ReaderOptions) -> R
     match = _VERSION.fullmatch(version)
     if version and not match:
         raise ValueError(f"the version {version[:40]!r} in row {row} is not a whole number")
-    return make_record(abstract_id, title, abstract, int(match[1]) if match else 0, f"row {row}")
+    scheme: VersionScheme = "column" if options.version_column else "none"
+    return make_record(abstract_id, title, abstract, int(match[1]) if match else 0, f"row {row}", scheme)
 
 
 def _text(cell: object, encoding: str | None) -> str:
