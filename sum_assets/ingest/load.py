@@ -106,6 +106,7 @@ def load_file(
             set_id_space(connection, agreed)
             if space is None and agreed != "own":
                 remarks.append("the IDs are taken for PMIDs, as those of the corpus are")
+        cursor.execute("ANALYZE load_record")  # else the joins may be nested loops
         done: Counter[str] = Counter(dict(cursor.execute(statement("load_apply")).fetchall()))
     on_progress(size)
     loaded = sum(done[action] for action in ("insert", "update", "replace", "unchanged", "older"))
