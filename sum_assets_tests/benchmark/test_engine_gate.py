@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from sum_assets.benchmark.engine_gate import OWN_SAMPLE, describe, require_gate
+from sum_assets.benchmark.compare_engine import OWN_SAMPLE
+from sum_assets.benchmark.engine_gate import describe, require_gate
 from sum_assets.database.benchmark_results import GateVerdict
 from sum_assets.database.reconnect import Database
 from sum_assets.database.results import ResultStore
@@ -139,6 +140,6 @@ def test_a_model_that_generate_cannot_load_is_refused_with_our_sentence(
     def fail(*_: object) -> None:
         raise RuntimeError("no such layer")
 
-    monkeypatch.setattr("sum_assets.benchmark.engine_gate.plain_generate", fail)
+    monkeypatch.setattr("sum_assets.benchmark.compare_engine.plain_generate", fail)
     with pytest.raises(UnsupportedError, match="own `generate` in float32, which fails: RuntimeError: no such layer"):
         judge(database_url, model, [])
