@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from psycopg import Connection
 from rich.progress import Progress, TaskID
 
-from sum_assets.cli.console import Yes, err, out, progress_bar
+from sum_assets.cli.console import Yes, err, fail_on, out, progress_bar
 from sum_assets.database import publish, schema
 from sum_assets.database.connection import connect
+from sum_assets.database.problems import key_problems
+from sum_assets.database.range_registry import cutting, parse_keys
 from sum_assets.database.ranges import new_ranges, scans_sequentially
 from sum_assets.errors import UserError
 from sum_assets.ingest.load import load_file
@@ -73,33 +76,38 @@ def _advance(progress: Progress, task: TaskID, done: int) -> None:
 def ranges(
     rows: Annotated[int | None, typer.Option(help="Add ranges of this many abstracts.", min=1)] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Forget all ranges first. Needs --rows.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Forget ranges that overlap others, and keys that are not ranges.")
+    ] = False,
     yes: Yes = False,
 ) -> None:
-    """List the ID ranges. With --rows, add ranges for abstracts below or above them."""
-    from sum_assets.defs.instance import forget_ranges, open_instance, register_ranges, registered_ranges
+    """List the ID ranges. With --rows, add ranges for abstracts that are in none."""
+    from sum_assets.defs.instance import forget_keys, open_instance, register_ranges, registered_keys, repair_ranges
 
+    if reset and rows is None:
+        raise UserError("--reset needs the size of the new ranges: --reset --rows N.")
     with connect() as connection, open_instance() as instance:
         schema.require_schema(connection)
-        known = registered_ranges(instance)
-        if rows is None:
+        if rows is None and not repair:
+            known, invalid = parse_keys(registered_keys(instance))
             for id_range in known:
                 out.print(id_range.key)
-            if reset:
-                raise UserError("--reset needs the size of the new ranges: --reset --rows N.")
+            fail_on(key_problems(known, invalid))
             return
-        forgotten = []
-        if reset:
-            results = {table: n for table, n in publish.result_counts(connection).items() if n}
-            if results and not yes:
-                raise UserError(
-                    f"There are results ({', '.join(f'{n} {t}' for t, n in results.items())}). They would stay, but "
-                    "the history of their ranges would be hidden. To reset all the same, add --yes."
-                )
-            known, forgotten = [], known
-        added = new_ranges(connection, known, rows)
-        forget_ranges(instance, [r for r in forgotten if r not in added])
-        register_ranges(instance, added)
-        every = sorted(known + added)
+        with cutting(connection):
+            for key in repair_ranges(instance, connection) if repair else ():
+                out.print(f"forgotten: {key}", markup=False)
+            if rows is None:
+                return
+            if reset:
+                _require_no_results(connection, yes)
+            known, invalid = parse_keys(registered_keys(instance))
+            added = new_ranges(connection, [] if reset else known, rows)
+            if reset:
+                forget_keys(instance, [*(r.key for r in known if r not in added), *invalid])
+                known = []
+            register_ranges(instance, added)
+        every = sorted({*known, *added})
         out.print(f"{len(added)} ID ranges added, {len(every)} in all: {every[0].key} to {every[-1].key}")
         if scans_sequentially(connection, every[0]):
             err.print(
@@ -107,3 +115,12 @@ def ranges(
                 "uses as ID has no index. `sum-assets init --source ...` prints the one to create.",
                 soft_wrap=True,
             )
+
+
+def _require_no_results(connection: Connection, yes: bool) -> None:
+    results = {table: n for table, n in publish.result_counts(connection).items() if n}
+    if results and not yes:
+        raise UserError(
+            f"There are results ({', '.join(f'{n} {t}' for t, n in results.items())}). They would stay, but "
+            "the history of their ranges would be hidden. To reset all the same, add --yes."
+        )

@@ -1,66 +1,77 @@
 """Cuts the ID space into gapless ranges of about equal numbers of abstracts."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from psycopg import Connection
 from psycopg.rows import class_row
 
+from sum_assets.database.coverage import SOURCE, rows_in, unusable_ids
+from sum_assets.database.range_registry import gaps
 from sum_assets.database.statements import statement
 from sum_assets.errors import UserError
-from sum_assets.id_range import LARGEST_ID, IdRange
+from sum_assets.id_range import LARGEST_ID, WIDTH, IdRange
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How many abstracts the source holds, and how many of them lie below and above the ranges."""
+    """How many abstracts the source holds within the ends of the ranges, below them, and above them."""
 
-    abstracts: int
-    lowest: int | None
-    highest: int | None
+    within: int
     below: int
     above: int
-    unusable: int
 
 
-def extent(connection: Connection, ranges: Sequence[IdRange]) -> Extent:
-    """Count what the source holds in and around the ranges (all of it is above, without ranges)."""
-    ends = {"lo": min(ranges).lo, "hi": max(ranges).hi} if ranges else {"lo": 0, "hi": -1}
+def extent(connection: Connection, lo: int, hi: int) -> Extent:
+    """Count what the source holds in and around lo..hi."""
     with connection.cursor(row_factory=class_row(Extent)) as cursor:
-        row = cursor.execute(statement("ranges_extent"), ends | {"largest": LARGEST_ID}).fetchone()
+        row = cursor.execute(statement("ranges_extent"), {"lo": lo, "hi": hi, "largest": LARGEST_ID}).fetchone()
     assert row is not None
     return row
 
 
 def new_ranges(connection: Connection, ranges: Sequence[IdRange], rows: int) -> list[IdRange]:
-    """Return ranges of at most `rows` abstracts for those that lie below or above the given ranges.
+    """Return ranges of at most `rows` abstracts for those that lie in no range: below, above or between the given.
 
-    With the given ones they tile the ID space from the lowest to the highest ID. Raises UserError where
-    the source is empty or `rows` is not positive.
+    With the given ones they cover every ID of the source. Raises UserError where the source is empty, where no ID
+    of it can be in a range, or where `rows` is not positive.
     """
     if rows < 1:
         raise UserError(f"A range holds at least one abstract, not {rows}.")
-    now = extent(connection, ranges)
-    if now.lowest is None or now.highest is None:
+    spans = rows_in(connection, SOURCE, [IdRange(0, LARGEST_ID)])
+    if not spans:
+        _explain_no_rows(unusable_ids(connection))
+    (everything,) = spans
+    lowest, highest = everything.first, everything.last
+    lo, hi = (min(ranges).lo, max(r.hi for r in ranges)) if ranges else (highest + 1, lowest - 1)
+    new = []
+    for gap in rows_in(connection, SOURCE, gaps(ranges)):
+        ids = gap.ids
+        # Between two ranges the new ones leave no gap; at either end they end where the source does.
+        span = IdRange(lowest if ids.lo < lo else ids.lo, highest if ids.hi > hi else ids.hi)
+        new += _cut(connection, span, rows)
+    return sorted(new)
+
+
+def _explain_no_rows(unusable: int) -> NoReturn:
+    if unusable:
         raise UserError(
-            "The source has no abstracts. Load some, `sum-assets load FILE...`, or point it at your table: "
-            "`sum-assets init --source schema.table`."
+            f"None of the {unusable:,} rows of the source has an ID from 0 to {LARGEST_ID:,}, the largest that an ID "
+            f"range can hold ({WIDTH} digits). Give the abstracts smaller numbers, in a table of your own that a view "
+            "joins, and point sum_assets at the view: `sum-assets init --source schema.view`."
         )
-    if not ranges:
-        return _cut(connection, IdRange(now.lowest, now.highest), now.abstracts, rows)
-    lo, hi = min(ranges).lo, max(ranges).hi
-    below = _cut(connection, IdRange(now.lowest, lo - 1), now.below, rows) if now.below else []
-    above = _cut(connection, IdRange(hi + 1, now.highest), now.above, rows) if now.above else []
-    if below:  # the last piece ends at its last ID: the gap up to the ranges there are is its own
-        below[-1] = IdRange(below[-1].lo, lo - 1)
-    return below + above
+    raise UserError(
+        "The source has no abstracts. Load some, `sum-assets load FILE...`, or point it at your table: "
+        "`sum-assets init --source schema.table`."
+    )
 
 
-def _cut(connection: Connection, span: IdRange, abstracts: int, rows: int) -> list[IdRange]:
-    parts = math.ceil(abstracts / rows)
-    cut = connection.execute(statement("ranges_cut"), {"lo": span.lo, "hi": span.hi, "parts": parts}).fetchall()
-    ends = [hi for hi, _ in cut]
+def _cut(connection: Connection, span: IdRange, rows: int) -> list[IdRange]:
+    """Cut a span into ranges; the last ends with the span, the IDs that are not there yet included."""
+    parameters = {"lo": span.lo, "hi": span.hi, "rows": rows}
+    ends = [hi for (hi,) in connection.execute(statement("ranges_cut"), parameters)]
+    ends[-1:] = [span.hi]
     return [IdRange(lo, hi) for lo, hi in zip([span.lo, *(end + 1 for end in ends)], ends, strict=False)]
 
 
@@ -68,9 +79,9 @@ def full_ranges(connection: Connection, ranges: Sequence[IdRange]) -> list[IdRan
     """Return new ranges as large as the given ones are on average, and only those that are full."""
     if not ranges:
         return []
-    now = extent(connection, ranges)
-    rows = max(1, round((now.abstracts - now.below - now.above) / len(ranges)))
-    lo, hi = min(ranges).lo, max(ranges).hi
+    lo, hi = min(ranges).lo, max(r.hi for r in ranges)
+    now = extent(connection, lo, hi)
+    rows = max(1, round(now.within / len(ranges)))
     new = []
     for upwards, span, abstracts in (
         (False, IdRange(0, lo - 1), now.below),

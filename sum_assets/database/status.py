@@ -10,7 +10,7 @@ from sum_assets.database.range_lease import Holder, holders
 from sum_assets.database.verify import RangeState, verify_range
 from sum_assets.id_range import IdRange
 
-State = Literal["done", "running", "failed", "stale", "unpublished", "partial", "not begun"]
+State = Literal["done", "running", "failed", "stale", "unpublished", "partial", "empty", "not begun"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class RangeStatus:
             return "failed"
         if counts.source and counts.complete and counts.sound and counts.published + counts.rejected == counts.source:
             return "done"
+        if not (counts.source or counts.published):
+            return "empty"
         if not (counts.summarized or counts.rejected or counts.published):
             return "not begun"
         if counts.stale or counts.orphans:
@@ -52,7 +54,8 @@ def range_status(connection: Connection, ranges: Sequence[IdRange]) -> list[Rang
     leases = holders(connection)
 
     def holder(r: IdRange) -> Holder | None:
-        touching = [h for h in leases if h.lo <= r.hi and h.hi >= r.lo]
+        # One that is over and covered more was no run of this range: it withdrew or deleted results.
+        touching = [h for h in leases if h.lo <= r.hi and h.hi >= r.lo and (h.alive or (r.lo <= h.lo and h.hi <= r.hi))]
         return max(touching, key=lambda h: (h.alive, h.taken_at), default=None)
 
     return [RangeStatus(r, verify_range(connection, r), holder(r)) for r in ranges]
