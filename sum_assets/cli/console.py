@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sum_assets.database.problems import Problem
@@ -19,6 +20,11 @@ err = Console(stderr=True, highlight=False)
 
 NO_RANGES = "There are no ID ranges yet."
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+
+
+def warn(text: str) -> None:
+    """Print a warning on standard error."""
+    err.print("[bold yellow]Warning:[/]", escape(text), soft_wrap=True)
 
 
 def fail_on(problems: Sequence[Problem]) -> None:

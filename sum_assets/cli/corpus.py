@@ -8,13 +8,23 @@ import typer
 from psycopg import Connection
 from rich.progress import Progress, TaskID
 
-from sum_assets.cli.console import Yes, err, fail_on, out, progress_bar
+from sum_assets.cli.console import Yes, fail_on, out, progress_bar, warn
 from sum_assets.database import publish, schema
 from sum_assets.database.connection import connect
-from sum_assets.database.problems import key_problems
+from sum_assets.database.coverage import unusable_ids
+from sum_assets.database.problems import key_problems, unusable_problem
 from sum_assets.database.range_registry import cutting, parse_keys
 from sum_assets.database.ranges import new_ranges, scans_sequentially
+from sum_assets.database.source_table import (
+    index_advice,
+    point_source,
+    read_state,
+    record_unless_recorded,
+    recorded_source,
+    require_source,
+)
 from sum_assets.errors import UserError
+from sum_assets.id_range import IdRange
 from sum_assets.ingest.load import load_file
 from sum_assets.ingest.records import ReaderOptions
 
@@ -23,22 +33,42 @@ app = typer.Typer()
 
 @app.command()
 def init(
-    source: Annotated[str | None, typer.Option(help="Your own table, as schema.table.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Your own table, as schema.table; or source_abstract, if you wrote the view.")
+    ] = None,
     id_column: Annotated[
         str, typer.Option(help="Its ID column: integers, or text such as PMC1234567.")
     ] = "abstract_id",
     abstract_column: Annotated[str, typer.Option(help="Its text column.")] = "abstract",
+    skip_bad_ids: Annotated[
+        bool, typer.Option("--skip-bad-ids", help="Leave out rows whose ID no ID range can hold.")
+    ] = False,
 ) -> None:
     """Create or migrate the tables. With --source, summarize a table of your own."""
     with connect() as connection:
         applied = schema.migrate(connection)
         out.print(f"applied {', '.join(applied)}" if applied else "schema sum_assets is up to date")
         if source:
-            index = schema.point_source(connection, source, id_column, abstract_column)
-            out.print(f"source_abstract reads {source}", markup=False)
-            if index:
-                out.print("Reading a range needs an index on the same expression. If you have none, run:")
-                out.print(index, markup=False, soft_wrap=True)
+            _point(connection, source, id_column, abstract_column, skip_bad_ids)
+        else:
+            require_source(connection)
+
+
+def _point(connection: Connection, source: str, id_column: str, abstract_column: str, skip_bad_ids: bool) -> None:
+    before = read_state(connection)[1]
+    relation = point_source(connection, source, id_column, abstract_column, skip_bad_ids=skip_bad_ids)
+    now = read_state(connection)[1]
+    out.print(f"source_abstract reads {relation}" if now else "source_abstract reads no table", markup=False)
+    if before not in ([], now) and any(publish.result_counts(connection).values()):
+        warn(
+            f"It read {', '.join(before)} before, and there are results of that. `sum-assets verify` shows what does "
+            "not fit any more."
+        )
+    if unusable := unusable_ids(connection):
+        warn(unusable_problem(unusable, recorded_source(connection)).message)
+    if scans_sequentially(connection, IdRange(0, 0)):
+        out.print("Reading a range needs an index on the ID, or it scans the whole table:")
+        out.print(index_advice(connection), markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -102,19 +132,19 @@ def ranges(
             if reset:
                 _require_no_results(connection, yes)
             known, invalid = parse_keys(registered_keys(instance))
+            require_source(connection)
             added = new_ranges(connection, [] if reset else known, rows)
+            record_unless_recorded(connection)
             if reset:
                 forget_keys(instance, [*(r.key for r in known if r not in added), *invalid])
                 known = []
             register_ranges(instance, added)
         every = sorted({*known, *added})
         out.print(f"{len(added)} ID ranges added, {len(every)} in all: {every[0].key} to {every[-1].key}")
+        if unusable := unusable_ids(connection):
+            warn(unusable_problem(unusable, recorded_source(connection)).message)
         if scans_sequentially(connection, every[0]):
-            err.print(
-                "[bold yellow]Warning:[/] reading one range scans the whole table. The expression that source_abstract "
-                "uses as ID has no index. `sum-assets init --source ...` prints the one to create.",
-                soft_wrap=True,
-            )
+            warn(f"reading one range scans the whole table, for want of an index. {index_advice(connection)}")
 
 
 def _require_no_results(connection: Connection, yes: bool) -> None:

@@ -40,13 +40,14 @@ def verify(
         schema.require_schema(connection)
         keys = registered_keys(instance)
         known, _ = parse_keys(keys)
+        found = registry_problems(connection, keys)
         chosen = [require_registered(instance, key)] if key else known
         states = [
             (r, verify_range(connection, r))
             for r in track(chosen, "verifying", console=err, disable=as_json or len(chosen) < 2, transient=True)
         ]
         outside = uncovered(connection, known)
-        problems = [*([] if key else registry_problems(connection, keys)), *range_problems(states)]
+    problems = [p for p in found if not key or p.kind == "source_moved"] + range_problems(states)
     rows = [{"key": r.key, **asdict(state), "sound": state.sound} for r, state in states]
     counts = [field.name for field in fields(RangeState) if field.type is int]
     totals = {name: sum(row[name] for row in rows) for name in counts} | {"uncovered": outside}

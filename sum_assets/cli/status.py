@@ -32,8 +32,8 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     with connect() as connection, open_instance() as instance:
         schema.require_schema(connection)
         keys = registered_keys(instance)
-        statuses = range_status(connection, parse_keys(keys)[0])
         problems = registry_problems(connection, keys)
+        statuses = range_status(connection, parse_keys(keys)[0])
     problems += range_problems([(one.id_range, one.counts) for one in statuses])
     states = Counter(one.state for one in statuses)
     if as_json:

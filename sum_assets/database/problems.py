@@ -1,14 +1,15 @@
 """Finds what no run will put right by itself, and says which command does."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg import Connection
 
 from sum_assets.database.coverage import SOURCE, rows_in, unusable_ids
 from sum_assets.database.range_registry import gaps, overlaps, parse_keys
+from sum_assets.database.source_table import VIEW, SourceRecord, recorded_source, source_moved
 from sum_assets.database.verify import RangeState, stray
-from sum_assets.id_range import LARGEST_ID, IdRange
+from sum_assets.id_range import LARGEST_ID, WIDTH, IdRange
 
 #: How many abstracts a new range gets where there is none to go by.
 DEFAULT_ROWS = 10_000
@@ -24,12 +25,17 @@ class Problem:
 
 
 def registry_problems(connection: Connection, keys: Sequence[str]) -> list[Problem]:
-    """Compare the registered partition keys with the source and with what is published."""
+    """Compare the registered partition keys with the source and with what is published.
+
+    Raises UserError where the source cannot be read.
+    """
     ranges, invalid = parse_keys(keys)
+    moved = source_moved(connection)
     missing = rows_in(connection, SOURCE, gaps(ranges))
     unusable = unusable_ids(connection)
     outside = stray(connection, ranges)
-    problems = key_problems(ranges, invalid)
+    problems = [Problem("source_moved", 1, moved)] if moved else []
+    problems += key_problems(ranges, invalid)
     if missing:
         rows = sum(span.rows for span in missing)
         problems.append(
@@ -41,15 +47,7 @@ def registry_problems(connection: Connection, keys: Sequence[str]) -> list[Probl
             )
         )
     if unusable:
-        problems.append(
-            Problem(
-                "unusable_ids",
-                unusable,
-                f"{unusable:,} rows of the source have an ID that no ID range can hold: NULL, not a number, negative, "
-                f"or above {LARGEST_ID:,}. Correct the IDs, or leave these rows out: "
-                "`sum-assets init --source ... --skip-bad-ids`.",
-            )
-        )
+        problems.append(unusable_problem(unusable, recorded_source(connection)))
     if outside:
         rows = sum(span.rows for span in outside)
         first = f"{rows:,} published summaries are in no ID range, the first has ID {outside[0].first}."
@@ -62,6 +60,20 @@ def registry_problems(connection: Connection, keys: Sequence[str]) -> list[Probl
             )
         )
     return problems
+
+
+def unusable_problem(rows: int, record: SourceRecord | None) -> Problem:
+    """Return what to do about rows whose ID no ID range can hold."""
+    if record is None or record.source == VIEW:
+        leave_out = f"leave these rows out of the view: WHERE abstract_id BETWEEN 0 AND {LARGEST_ID}"
+    else:
+        leave_out = f"leave these rows out: {replace(record, skip_bad_ids=True).command}"
+    return Problem(
+        "unusable_ids",
+        rows,
+        f"{rows:,} rows of the source have an ID that no ID range can hold: NULL, not a number, negative, or of more "
+        f"than {WIDTH} digits. Correct the IDs, or {leave_out}.",
+    )
 
 
 def key_problems(ranges: Sequence[IdRange], invalid: Sequence[str]) -> list[Problem]:

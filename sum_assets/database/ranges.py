@@ -1,5 +1,6 @@
 """Cuts the ID space into gapless ranges of about equal numbers of abstracts."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -57,9 +58,9 @@ def new_ranges(connection: Connection, ranges: Sequence[IdRange], rows: int) -> 
 def _explain_no_rows(unusable: int) -> NoReturn:
     if unusable:
         raise UserError(
-            f"None of the {unusable:,} rows of the source has an ID from 0 to {LARGEST_ID:,}, the largest that an ID "
-            f"range can hold ({WIDTH} digits). Give the abstracts smaller numbers, in a table of your own that a view "
-            "joins, and point sum_assets at the view: `sum-assets init --source schema.view`."
+            f"None of the {unusable:,} rows of the source has an ID that an ID range can hold: all are NULL, not a "
+            f"number, negative, or have more than {WIDTH} digits. Give the abstracts smaller numbers, in a table of "
+            "your own that a view joins, and point sum_assets at the view: `sum-assets init --source schema.view`."
         )
     raise UserError(
         "The source has no abstracts. Load some, `sum-assets load FILE...`, or point it at your table: "
@@ -101,12 +102,13 @@ def scans_sequentially(connection: Connection, span: IdRange) -> bool:
     """Return whether reading a range must scan the whole table, for want of an index on the ID.
 
     The planner is asked with sequential scans discouraged, since it rightly prefers one on a small table. A plan
-    without an index condition reads everything, whatever its nodes.
+    without an index condition, or a condition that another server is sent, reads everything, whatever its nodes.
     """
     with connection.transaction():
         connection.execute("SET LOCAL enable_seqscan = off")
         plan = connection.execute(
-            "EXPLAIN (FORMAT JSON) SELECT abstract FROM sum_assets.source_abstract WHERE abstract_id BETWEEN %s AND %s",
+            "EXPLAIN (VERBOSE, FORMAT JSON) "
+            "SELECT abstract FROM sum_assets.source_abstract WHERE abstract_id BETWEEN %s AND %s",
             [span.lo, span.hi],
         ).fetchone()
-    return "'Index Cond'" not in str(plan)
+    return re.search(r"'Index Cond'|'Remote SQL': '[^']*(?:''[^']*)* WHERE ", str(plan)) is None
