@@ -2,34 +2,15 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 from psycopg import Connection
-from psycopg.rows import class_row
 
 from sum_assets.database.coverage import SOURCE, rows_in, unusable_ids
 from sum_assets.database.range_registry import gaps
 from sum_assets.database.statements import statement
 from sum_assets.errors import UserError
 from sum_assets.id_range import LARGEST_ID, WIDTH, IdRange
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """How many abstracts the source holds within the ends of the ranges, below them, and above them."""
-
-    within: int
-    below: int
-    above: int
-
-
-def extent(connection: Connection, lo: int, hi: int) -> Extent:
-    """Count what the source holds in and around lo..hi."""
-    with connection.cursor(row_factory=class_row(Extent)) as cursor:
-        row = cursor.execute(statement("ranges_extent"), {"lo": lo, "hi": hi, "largest": LARGEST_ID}).fetchone()
-    assert row is not None
-    return row
 
 
 def new_ranges(connection: Connection, ranges: Sequence[IdRange], rows: int) -> list[IdRange]:
@@ -81,14 +62,12 @@ def full_ranges(connection: Connection, ranges: Sequence[IdRange]) -> list[IdRan
     if not ranges:
         return []
     lo, hi = min(ranges).lo, max(r.hi for r in ranges)
-    now = extent(connection, lo, hi)
-    rows = max(1, round(now.within / len(ranges)))
+    below, within, above = IdRange(0, lo - 1), IdRange(lo, hi), IdRange(hi + 1, LARGEST_ID)
+    counts = {span.ids: span.rows for span in rows_in(connection, SOURCE, [below, within, above])}
+    rows = max(1, round(counts.get(within, 0) / len(ranges)))
     new = []
-    for upwards, span, abstracts in (
-        (False, IdRange(0, lo - 1), now.below),
-        (True, IdRange(hi + 1, LARGEST_ID), now.above),
-    ):
-        if abstracts < rows:
+    for upwards, span in ((False, below), (True, above)):
+        if counts.get(span, 0) < rows:
             continue
         near = lo - 1 if not upwards else hi + 1
         parameters = {"upwards": upwards, "lo": span.lo, "hi": span.hi, "rows": rows}

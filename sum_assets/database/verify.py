@@ -55,6 +55,11 @@ def verify_range(connection: Connection, id_range: IdRange, fingerprint: str | N
     return row
 
 
+def without_results(rows: int) -> RangeState:
+    """Return the state of a range of so many rows of which nothing was generated, rejected or published."""
+    return RangeState(None, rows, 0, 0, 0, rows, 0, rows, 0, 0, 0, content_hash="")
+
+
 def uncovered(connection: Connection, ranges: Sequence[IdRange]) -> int:
     """Count the source rows that lie in none of the ranges, those without a usable ID among them."""
     return unusable_ids(connection) + sum(span.rows for span in rows_in(connection, SOURCE, gaps(ranges)))
