@@ -18,7 +18,7 @@ test: .venv/installed
 prove-gate: .venv/installed
 	HF_HUB_OFFLINE=1 $(BIN)/python -m sum_assets_tests.evidence.wrong_engines
 
-# A quarter of an hour: families of tiny models, engines, generation rules and batch sizes, compared with `generate` row by row.
+# Half an hour: families of tiny models, engines, generation rules and batch sizes, compared with `generate` row by row.
 prove-models: .venv/installed
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m sum_assets_tests.evidence.prove_models
 

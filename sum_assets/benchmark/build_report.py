@@ -21,7 +21,7 @@ from sum_assets.errors import UserError
 def build_report(connection: Connection, measurements: Sequence[CellMeasurement], corpus: Corpus) -> BenchmarkReport:
     """Return the report of a sweep's measurements, projected to a corpus. Raises UserError where there are none."""
     if not measurements:
-        raise UserError("Nothing of the registered sweep is measured yet. Run `sum-assets benchmark`.")
+        raise UserError("Nothing of the registered sweep is measured yet, with its sample. Run `sum-assets benchmark`.")
     by_name: dict[str, list[CellMeasurement]] = {}
     for measurement in measurements:
         by_name.setdefault(measurement.cell.name, []).append(measurement)

@@ -153,6 +153,16 @@ def stop_tokens(files: ModelFiles, tokenizer: Any) -> list[int]:
     return ids
 
 
+def check_start_token(files: ModelFiles) -> None:
+    """Raise UserError where no token begins the texts of a sequence-to-sequence model."""
+    config = generation_config(files)
+    if files.config.is_encoder_decoder and config.decoder_start_token_id is None and config.bos_token_id is None:
+        raise UserError(
+            "model: no token begins its texts. Set decoder_start_token_id in its generation_config.json, to the value "
+            "that it was trained with."
+        )
+
+
 def padding_token(files: ModelFiles, tokenizer: Any) -> int:
     """Return the id that fills up a batch, which no mask lets through: any id does where a model names none."""
     named = (generation_config(files).pad_token_id, tokenizer.pad_token_id, stop_tokens(files, tokenizer)[0])

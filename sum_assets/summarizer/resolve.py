@@ -19,7 +19,7 @@ from sum_assets.summarizer.devices import (
     find_devices,
 )
 from sum_assets.summarizer.engine_registry import ENGINES, EngineSpec, import_attribute
-from sum_assets.summarizer.generation_rules import generation_rules, stop_tokens
+from sum_assets.summarizer.generation_rules import check_start_token, generation_rules, stop_tokens
 from sum_assets.summarizer.memory import check_memory, predict
 from sum_assets.summarizer.model_files import ModelFiles, find_model, load_tokenizer
 from sum_assets.summarizer.positions import check_positions
@@ -27,6 +27,9 @@ from sum_assets.summarizer.prompts import open_encoder
 from sum_assets.summarizer.resolved_settings import ModelSettings, ResolvedSettings
 from sum_assets.summarizer.types import Architecture, Attention, Precision
 from sum_assets.summarizer.user_settings import GpuSettings, SummarizerSettings
+
+#: Families whose state is a list that `generate` does not reorder with the beams.
+_WITHOUT_BEAMS = frozenset({"rwkv", "xlstm"})
 
 
 def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> ResolvedSettings:
@@ -56,6 +59,7 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> ResolvedSettings:
     tokenizer = load_tokenizer(files)
     encoder = open_encoder(tokenizer, settings, encoder_decoder=files.config.is_encoder_decoder)
     stop_tokens(files, tokenizer)  # there is one
+    check_start_token(files)
     resolved = ModelSettings(
         engine=gpu.engine,
         settings=settings,
@@ -156,6 +160,11 @@ def _rules(spec: EngineSpec, files: ModelFiles, settings: SummarizerSettings) ->
     """Return the rules of the model's generation settings. Raises UnsupportedError for one the engine would drop."""
     applied = spec.rules[_architecture(files)]
     rules = generation_rules(files, settings.num_beams)
+    if settings.num_beams > 1 and files.config.model_type in _WITHOUT_BEAMS:
+        raise UnsupportedError(
+            f"num_beams {settings.num_beams}: {settings.model} is a {files.config.model_type}, whose state "
+            "transformers cannot move from beam to beam. Set num_beams: 1."
+        )
     for rule, value in rules.items():
         if rule not in applied:
             raise UnsupportedError(

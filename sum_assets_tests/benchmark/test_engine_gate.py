@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from sum_assets.benchmark.engine_gate import OWN_SAMPLE, describe, require_gate
+from sum_assets.benchmark.compare_engine import OWN_SAMPLE
+from sum_assets.benchmark.engine_gate import describe, require_gate
 from sum_assets.database.benchmark_results import GateVerdict
 from sum_assets.database.reconnect import Database
 from sum_assets.database.results import ResultStore
@@ -68,7 +69,8 @@ def test_our_own_engine_is_judged_once_and_passes(corpus: Connection, database_u
     verdict = judge(database_url, model, log)
     assert verdict
     assert verdict.passes
-    assert describe(verdict) == "passes: 8 of 8 texts are those of transformers' own `generate` in float32"
+    same = "passes: 8 of 8 texts are those of transformers' own `generate` in float32"
+    assert describe(verdict) == f"{same}; this took {verdict.quality['seconds']:.0f} s"
     assert verdict.quality["abstracts"] == OWN_SAMPLE
     assert len(log) == 2
     assert judge(database_url, model, log) == verdict
@@ -101,7 +103,7 @@ def test_our_own_engine_is_refused_where_a_text_differs(
 def test_lower_precision_is_held_by_bounds(corpus: Connection, database_url: str, t5: Path) -> None:
     verdict = judge(database_url, t5, [], precision="bfloat16")
     assert verdict
-    assert describe(verdict).endswith("of 8 texts are those of transformers' own `generate` in bfloat16")
+    assert "of 8 texts are those of transformers' own `generate` in bfloat16; this took" in describe(verdict)
 
 
 def test_a_small_corpus_and_an_empty_one(corpus: Connection, database_url: str, model: Path) -> None:
@@ -138,6 +140,6 @@ def test_a_model_that_generate_cannot_load_is_refused_with_our_sentence(
     def fail(*_: object) -> None:
         raise RuntimeError("no such layer")
 
-    monkeypatch.setattr("sum_assets.benchmark.engine_gate.plain_generate", fail)
+    monkeypatch.setattr("sum_assets.benchmark.compare_engine.plain_generate", fail)
     with pytest.raises(UnsupportedError, match="own `generate` in float32, which fails: RuntimeError: no such layer"):
         judge(database_url, model, [])

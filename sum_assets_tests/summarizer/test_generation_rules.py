@@ -189,6 +189,12 @@ def test_generation_settings_that_are_not_valid_are_named(t5: Path, tmp_path: Pa
         run(folder)
 
 
+def test_a_model_without_a_start_token_is_refused(t5: Path, tmp_path: Path) -> None:
+    folder = with_settings(t5, tmp_path / "model", decoder_start_token_id=None, bos_token_id=None)
+    with pytest.raises(UserError, match=r"no token begins its texts\. Set decoder_start_token_id"):
+        run(folder)
+
+
 #: Rules, with values that change texts of the models here.
 HELD: dict[str, dict[str, object]] = {
     "repetition_penalty": {"repetition_penalty": 1.4},
@@ -312,6 +318,8 @@ def test_families_whose_rows_change_each_other_run_alone_and_say_so(t5: Path, tm
     assert texts_of(run(folder, batch_size=12)) == texts_of(run(folder, batch_size=5)) == expected
     assert _resolved(folder)["batches"] == "single"
     assert _resolved(t5)["batches"] == "any lengths"
+    with pytest.raises(UnsupportedError, match=r"num_beams 3: .* is a rwkv, whose state .* Set num_beams: 1"):
+        run(folder, num_beams=3)
 
 
 def test_a_short_input_leaves_the_attention_of_others_as_it_was(t5: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from ctranslate2.converters import TransformersConverter
 from psycopg import Connection
 from transformers import T5ForConditionalGeneration
 
-from sum_assets.benchmark import engine_gate
+from sum_assets.benchmark import compare_engine
 from sum_assets.database.benchmark_results import GateVerdict
 from sum_assets.database.device_losses import record_loss, require_not_quarantined, reset
 from sum_assets.database.verify import RangeState, verify_range
@@ -369,7 +369,7 @@ def verdicts(corpus: Connection) -> list[tuple[str, bool]]:
 def test_an_engine_that_converts_is_judged_once_and_then_runs(
     corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    a_year, judge = 3e7, engine_gate._judge
+    a_year, judge = 3e7, compare_engine.judge
     judged: list[GateVerdict | None] = []
     clock = SimpleNamespace(perf_counter=lambda: time.perf_counter() + a_year * len(judged))
     monkeypatch.setattr("sum_assets.summarizer.phases.time", clock)
@@ -378,7 +378,7 @@ def test_an_engine_that_converts_is_judged_once_and_then_runs(
         judged.append(judge(*arguments))
         return judged[-1]
 
-    monkeypatch.setattr(engine_gate, "_judge", judge_for_a_year)
+    monkeypatch.setattr(compare_engine, "judge", judge_for_a_year)
     converting = with_gpu(config, engine="ctranslate2")
     for id_range in (FIRST, SECOND):
         assert materialize(instance, id_range.key, None, converting).success
