@@ -13,8 +13,8 @@ from sum_assets.database.engine_hangs import Suspect, forget_hangs, record_hang,
 from sum_assets.database.range_lease import Lease, range_lease
 from sum_assets.database.reconnect import Database
 from sum_assets.database.results import ResultStore
-from sum_assets.database.source import count_source, read_abstracts
-from sum_assets.errors import StoppedError, UserError
+from sum_assets.database.source import read_abstracts
+from sum_assets.errors import StoppedError
 from sum_assets.id_range import IdRange
 from sum_assets.progress import Progress
 from sum_assets.range_report import RangeResult
@@ -53,15 +53,14 @@ def summarize_range(
 
     Every abstract ends as a summary or as a rejection. Each list that the engine yields is committed before the
     next one is asked for, so that a kill costs the batch in flight. `open_engine` is called only when there is
-    something to generate. Raises UserError where the range is empty or another run's, and StoppedError where,
+    something to generate, so not for a range without abstracts. Raises UserError where the range is another run's, and
+    StoppedError where,
     between two batches, `stop` gives a reason.
     """
     phases = phases or Phases()
     with range_lease(database, id_range, store.run_id) as lease:
         with phases("read"):
             ids = database.run(store.pending, id_range, limit)
-            if not ids and not database.run(count_source, id_range):
-                raise UserError(f"The range {id_range.key} has no abstracts in the source.")
             suspected = database.run(suspects, store, ids)
         run = _RangeRun(database, lease, store, phases, open_engine, len(ids), on_progress, stop)
         for window in windows(ids, suspected, WINDOW):

@@ -14,15 +14,18 @@ from psycopg import conninfo
 from sqlalchemy import URL
 
 from sum_assets.database.connection import configured_url, connect
+from sum_assets.database.range_registry import adding
+from sum_assets.database.schema import require_schema
 from sum_assets.defs.partitions import id_ranges
 from sum_assets.errors import UserError
+from sum_assets.id_range import IdRange
 from sum_assets.paths import dagster_dir, home
 
 SCHEMA = "dagster"
 
 
 class SortedPartitionsStorage(PostgresEventLogStorage):
-    """Returns the ID ranges in the order of their IDs.
+    """Returns the ID ranges in the order of their IDs, and adds none that overlaps another.
 
     Dagster returns dynamic partitions as they were registered, and takes a range of them by this order: in the UI, in
     a run, and in a backfill. Ranges that are added below others would be in no range that ends among these.
@@ -32,6 +35,21 @@ class SortedPartitionsStorage(PostgresEventLogStorage):
         """Return the keys; those of ID ranges sort as the ranges do."""
         keys = super().get_dynamic_partitions(partitions_def_name)
         return sorted(keys) if partitions_def_name == id_ranges.name else keys
+
+    def add_dynamic_partitions(self, partitions_def_name: str, partition_keys: Sequence[str]) -> None:
+        """Add keys. Raises UserError where one of them is not a valid ID range, or overlaps another.
+
+        The command line, the UI and the sensor all come through here.
+        """
+        add, present = super().add_dynamic_partitions, super().get_dynamic_partitions
+        if partitions_def_name != id_ranges.name or not partition_keys:
+            add(partitions_def_name, partition_keys)
+            return
+        new = [IdRange.from_key(key) for key in partition_keys]
+        with connect() as connection:
+            require_schema(connection)
+            with adding(connection, new, lambda: present(partitions_def_name)):
+                add(partitions_def_name, partition_keys)
 
     def get_paginated_dynamic_partitions(
         self, partitions_def_name: str, limit: int, ascending: bool, cursor: str | None = None
