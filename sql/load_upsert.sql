@@ -2,7 +2,7 @@
 -- A row that was inserted has no xmax: nobody has locked it for an update yet.
 WITH newest AS (
     SELECT DISTINCT ON (abstract_id) abstract_id, title, abstract, version
-      FROM load_record
+      FROM pg_temp.load_record
      ORDER BY abstract_id, version DESC, position DESC
 ), changed AS (
     INSERT INTO sum_assets.corpus_abstract AS stored (abstract_id, title, abstract, version)

@@ -57,7 +57,7 @@ def summarize_range(
     between two batches, `stop` gives a reason.
     """
     phases = phases or Phases()
-    with range_lease(database, id_range, store.run_id) as lease:
+    with database.stopped_by(stop), range_lease(database, id_range, store.run_id) as lease:
         with phases("read"):
             ids = database.run(store.pending, id_range, limit)
             if not ids and not database.run(count_source, id_range):
@@ -167,7 +167,7 @@ class _RangeRun:
     def _commit(self, window: Mapping[int, Abstract], results: Sequence[Summary | Rejection]) -> None:
         hashes = {r.abstract_id: window[r.abstract_id].source_hash for r in results}
         with self._phases("write"):
-            self._database.run(self._store.write, results, hashes, self._lease)
+            results = self._database.run(self._store.write, results, hashes, self._lease)
         generated_at = self._phases.seconds()["generate"]
         share, self._generated_at = (generated_at - self._generated_at) / len(results), generated_at
         for r in results:

@@ -4,16 +4,17 @@ import io
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from psycopg import Connection
 
+from sum_assets.database.characters import unstorable
 from sum_assets.database.statements import statement
 from sum_assets.errors import UserError
 from sum_assets.ingest.readers import read_records
-from sum_assets.ingest.records import ReaderOptions, Skipped
+from sum_assets.ingest.records import ReaderOptions, Record, Skipped
 
 BUFFER = 1 << 17  # bytes read from disk at once
 EXAMPLES = 5  # of where a reason to skip was met
@@ -58,9 +59,10 @@ def load_file(
         cursor.execute(statement("load_table"))
         with (
             closing(read_records(stream, path, options or ReaderOptions())) as records,
-            cursor.copy("COPY load_record (abstract_id, title, abstract, version) FROM STDIN") as copy,
+            cursor.copy("COPY pg_temp.load_record (abstract_id, title, abstract, version) FROM STDIN") as copy,
         ):
-            for record in records:
+            for read in records:
+                record = _storable(connection, read)
                 if isinstance(record, Skipped):
                     skipped[record.reason] += 1
                     if len(examples[record.reason]) < EXAMPLES:
@@ -78,6 +80,17 @@ def load_file(
         skipped=dict(skipped),
         examples=dict(examples),
     )
+
+
+def _storable(connection: Connection, record: Record | Skipped) -> Record | Skipped:
+    """Return what is left of a record in the encoding of the database: all of it, that is, if it is UTF8."""
+    if isinstance(record, Skipped):
+        return record
+    if missing := unstorable(connection, record.abstract):
+        return Skipped("unstorable_character", f"ID {record.abstract_id}, {missing}")
+    if record.title and unstorable(connection, record.title):
+        return replace(record, title=None)
+    return record
 
 
 class _Counted(io.FileIO):

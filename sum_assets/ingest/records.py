@@ -6,7 +6,7 @@ from typing import Literal
 
 from sum_assets.id_range import LARGEST_ID
 
-Reason = Literal["bad_id", "no_abstract", "nul_character", "lone_surrogate"]
+Reason = Literal["bad_id", "no_abstract", "nul_character", "lone_surrogate", "unstorable_character"]
 
 _ID = re.compile("(?:PMC)?([0-9]{1,20})")
 _SURROGATE = re.compile("[\ud800-\udfff]")
