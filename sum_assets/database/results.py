@@ -50,14 +50,13 @@ class ResultStore:
         results: Sequence[Summary | Rejection],
         source_hashes: Mapping[int, bytes],
         lease: Lease | None = None,
-    ) -> list[Summary | Rejection]:
+    ) -> None:
         """Commit results in one transaction: COPY, then insert what is new and replace what is stale.
 
         `source_hashes` holds, by ID, the hash of the text that each result was made of. The transaction holds the
-        lease: a run that has lost its range commits nothing more. Returns the results as committed: a summary that
-        the database cannot hold becomes a rejection.
+        lease: a run that has lost its range commits nothing more. The database can hold the results: see
+        `storable_results`.
         """
-        results = [_storable(connection, result) for result in results]
         summaries = [r for r in results if isinstance(r, Summary)]
         rejections = [r for r in results if isinstance(r, Rejection)]
         parameters = {"fingerprint": self.fingerprint, "run_id": self.run_id, "overwrite": self.overwrite}
@@ -78,7 +77,11 @@ class ResultStore:
                     for r in rejections:
                         copy.write_row((r.abstract_id, source_hashes[r.abstract_id], r.reason, r.detail))
                 cursor.execute(statement("results_upsert_rejections"), parameters)
-        return results
+
+
+def storable_results(connection: Connection, results: Sequence[Summary | Rejection]) -> list[Summary | Rejection]:
+    """Return results with a rejection for each summary that the database cannot hold."""
+    return [_storable(connection, result) for result in results]
 
 
 def _storable(connection: Connection, result: Summary | Rejection) -> Summary | Rejection:

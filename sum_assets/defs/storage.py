@@ -15,11 +15,10 @@ from sqlalchemy import URL
 
 from sum_assets.database.connection import configured_url, connect
 from sum_assets.database.url import read_url
+from sum_assets.defs.dagster_schema import PLUGIN, SCHEMA
 from sum_assets.defs.partitions import id_ranges
 from sum_assets.errors import UserError
 from sum_assets.paths import dagster_dir, home
-
-SCHEMA = "dagster"
 
 
 class SortedPartitionsStorage(PostgresEventLogStorage):
@@ -83,8 +82,7 @@ def sqlalchemy_url(url: str) -> str:
     psycopg2.
     """
     parameters = read_url(url)
-    options = f"{parameters.pop('options', '')} -csearch_path={SCHEMA}".strip()
     user = parameters.pop("user", None)
     password = parameters.pop("password", None) if user else None  # apart, where SQLAlchemy does not print it
-    query = {"dsn": conninfo.make_conninfo("", **parameters), "options": options}
+    query = {"dsn": conninfo.make_conninfo("", **parameters), "plugin": PLUGIN}
     return URL.create("postgresql+psycopg2", user, password, query=query).render_as_string(hide_password=False)

@@ -15,7 +15,7 @@ from sum_assets.database.characters import storable, unstorable
 from sum_assets.database.connection import connect, transaction
 from sum_assets.database.range_lease import range_lease
 from sum_assets.database.reconnect import open_database
-from sum_assets.database.results import ResultStore
+from sum_assets.database.results import ResultStore, storable_results
 from sum_assets.database.schema import migrate
 from sum_assets.database.source import read_abstracts
 from sum_assets.database.status import range_status
@@ -52,7 +52,9 @@ def write(connection: Connection, texts: list[str]) -> list[Summary | Rejection]
     STORE.register(connection, {})
     abstracts = read_abstracts(connection, range(1, len(texts) + 1))
     hashes = {a.abstract_id: a.source_hash for a in abstracts}
-    return STORE.write(connection, [Summary(i, t, 1, 1, False, "stop") for i, t in enumerate(texts, 1)], hashes)
+    results = storable_results(connection, [Summary(i, t, 1, 1, False, "stop") for i, t in enumerate(texts, 1)])
+    STORE.write(connection, results, hashes)
+    return results
 
 
 @pytest.mark.parametrize(
