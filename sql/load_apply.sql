@@ -2,7 +2,7 @@
 -- Versions compare within one scheme. Between schemes the later load wins, and is counted as `replace`.
 WITH newest AS (
     SELECT DISTINCT ON (abstract_id) abstract_id, title, abstract, version, version_scheme, is_deletion
-      FROM load_record
+      FROM pg_temp.load_record
      ORDER BY abstract_id, version DESC, (abstract IS NULL AND NOT is_deletion), position DESC
 ), decided AS MATERIALIZED (
     SELECT n.*,

@@ -12,7 +12,7 @@ from sum_assets.database.connection import connect
 from sum_assets.database.engine_hangs import Suspect, forget_hangs, record_hang, suspects, windows
 from sum_assets.database.range_lease import Lease, range_lease
 from sum_assets.database.reconnect import Database
-from sum_assets.database.results import ResultStore
+from sum_assets.database.results import ResultStore, storable_results
 from sum_assets.database.source import read_abstracts
 from sum_assets.errors import StoppedError
 from sum_assets.id_range import IdRange
@@ -58,7 +58,7 @@ def summarize_range(
     between two batches, `stop` gives a reason.
     """
     phases = phases or Phases()
-    with range_lease(database, id_range, store.run_id) as lease:
+    with database.stopped_by(stop), range_lease(database, id_range, store.run_id) as lease:
         with phases("read"):
             ids = database.run(store.pending, id_range, limit)
             suspected = database.run(suspects, store, ids)
@@ -166,6 +166,7 @@ class _RangeRun:
     def _commit(self, window: Mapping[int, Abstract], results: Sequence[Summary | Rejection]) -> None:
         hashes = {r.abstract_id: window[r.abstract_id].source_hash for r in results}
         with self._phases("write"):
+            results = self._database.run(storable_results, results)
             self._database.run(self._store.write, results, hashes, self._lease)
         generated_at = self._phases.seconds()["generate"]
         share, self._generated_at = (generated_at - self._generated_at) / len(results), generated_at

@@ -4,12 +4,13 @@ import io
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from psycopg import Connection
 
+from sum_assets.database.characters import unstorable
 from sum_assets.database.statements import statement
 from sum_assets.errors import UserError
 from sum_assets.ingest.id_space import agreed_id_space, corpus_id_space, set_id_space
@@ -17,7 +18,7 @@ from sum_assets.ingest.readers import read_records
 from sum_assets.ingest.records import IdSpace, ReaderOptions, Record, Remark, Skipped, Withdrawal
 
 BUFFER = 1 << 17  # bytes read from disk at once
-_COPY = "COPY load_record (abstract_id, title, abstract, version, version_scheme, is_deletion) FROM STDIN"
+_COPY = "COPY pg_temp.load_record (abstract_id, title, abstract, version, version_scheme, is_deletion) FROM STDIN"
 EXAMPLES = 5  # of where a reason to skip was met
 
 
@@ -73,10 +74,11 @@ def load_file(
         corpus = corpus_id_space(connection)
         cursor.execute(statement("load_table"))
         with closing(read_records(stream, path, options)) as records, cursor.copy(_COPY) as copy:
-            for record in records:
-                if isinstance(record, Remark):
-                    remarks.append(record.text)
+            for read in records:
+                if isinstance(read, Remark):
+                    remarks.append(read.text)
                     continue
+                record = _storable(connection, read)
                 row: Record | Withdrawal | None
                 if isinstance(record, Skipped):
                     skipped[record.reason] += 1
@@ -106,7 +108,7 @@ def load_file(
             set_id_space(connection, agreed)
             if space is None and agreed != "own":
                 remarks.append("the IDs are taken for PMIDs, as those of the corpus are")
-        cursor.execute("ANALYZE load_record")  # else the joins may be nested loops
+        cursor.execute("ANALYZE pg_temp.load_record")  # else the joins may be nested loops
         done: Counter[str] = Counter(dict(cursor.execute(statement("load_apply")).fetchall()))
     on_progress(size)
     loaded = sum(done[action] for action in ("insert", "update", "replace", "unchanged", "older"))
@@ -134,6 +136,17 @@ def _require_one_space(path: Path, spaces: set[IdSpace | None]) -> None:
             f"{path} has IDs with PMC and bare numbers: PMC5 and 5 are two articles. Split it, or add --id-space pmc "
             "if all are PMC IDs."
         )
+
+
+def _storable(connection: Connection, record: Record | Withdrawal | Skipped) -> Record | Withdrawal | Skipped:
+    """Return what is left of a record in the encoding of the database: all of it, that is, if it is UTF8."""
+    if not isinstance(record, Record):
+        return record
+    if missing := unstorable(connection, record.abstract):
+        return Skipped("unstorable_character", f"ID {record.abstract_id}, {missing}")
+    if record.title and unstorable(connection, record.title):
+        return replace(record, title=None)
+    return record
 
 
 class _Counted(io.FileIO):

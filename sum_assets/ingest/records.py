@@ -7,7 +7,15 @@ from typing import Literal
 from sum_assets.errors import UserError
 from sum_assets.id_range import LARGEST_ID
 
-Reason = Literal["bad_id", "no_abstract", "nul_character", "lone_surrogate", "wrong_encoding", "unknown_entity"]
+Reason = Literal[
+    "bad_id",
+    "no_abstract",
+    "nul_character",
+    "lone_surrogate",
+    "unstorable_character",
+    "wrong_encoding",
+    "unknown_entity",
+]
 
 #: The numbering that an ID belongs to. PMC5 and PMID 5 are two articles.
 IdSpace = Literal["pmid", "pmc", "own"]
