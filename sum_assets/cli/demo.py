@@ -98,6 +98,7 @@ def _load(connection: Connection, out: Console) -> None:
         loaded = load_file(connection, path)
     out.print(
         f"loaded {path.name}: {loaded.read:,} records, {loaded.inserted:,} new, {loaded.unchanged:,} unchanged, "
+        f"{loaded.repeated} older versions, {loaded.deletions} deletions, "
         f"{loaded.skipped.get('no_abstract', 0):,} without an abstract"
     )
 

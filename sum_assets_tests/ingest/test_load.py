@@ -61,7 +61,7 @@ def test_pubmed_twice_changes_nothing(database: Connection, pubmed_file: Path) -
     fields, growth, progress = json.loads(subprocess.check_output(command))
     first = LoadReport(**fields)
     ids = 18_445 - 5  # 3 PMIDs come in 4, 2 and 2 versions
-    assert first == LoadReport(20_788, ids, 0, 0, {"no_abstract": 2_343}, first.examples, repeated=5)
+    assert first == LoadReport(20_808, ids, 0, 0, {"no_abstract": 2_343}, first.examples, repeated=5, deletions=20)
     assert [len(wheres) for wheres in first.examples.values()] == [5]
     assert growth < 30  # MiB; the XML is 222, its rows are 40
     assert progress == sorted(progress)
@@ -75,7 +75,7 @@ def test_pubmed_twice_changes_nothing(database: Connection, pubmed_file: Path) -
     assert newest[30271887][3] == 4_20210607
 
     second = load_file(database, pubmed_file)
-    assert second == LoadReport(20_788, 0, 0, ids, {"no_abstract": 2_343}, first.examples, repeated=5)
+    assert second == LoadReport(20_808, 0, 0, ids, {"no_abstract": 2_343}, first.examples, repeated=5, deletions=20)
     assert stored(database) == rows
 
 

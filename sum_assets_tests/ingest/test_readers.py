@@ -16,7 +16,7 @@ from pyarrow import parquet
 
 from sum_assets.errors import UserError
 from sum_assets.ingest.readers import read_records
-from sum_assets.ingest.records import Item, ReaderOptions, Record, Remark, Skipped
+from sum_assets.ingest.records import Item, ReaderOptions, Record, Remark, Skipped, Withdrawal
 
 
 def read(path: Path, **options: Any) -> list[Item]:
@@ -59,7 +59,9 @@ def test_pubmed_file_is_read_whole(pubmed_file: Path) -> None:
     records = read(pubmed_file)
     loadable = [record for record in records if isinstance(record, Record)]
     skipped = [record for record in records if isinstance(record, Skipped)]
-    assert len(records) == 20_788
+    withdrawals = [record for record in records if isinstance(record, Withdrawal)]
+    assert len(records) == 20_788 + len(withdrawals)
+    assert [w.is_deletion for w in withdrawals] == [True] * 20  # PMIDs at the end, in DeleteCitation
     assert Counter(record.reason for record in skipped) == {"no_abstract": 20_788 - 18_445}
     versions: dict[int, list[int]] = {}
     for record in loadable:
@@ -95,15 +97,17 @@ PUBMED = """<?xml version="1.0"?>
 def test_pubmed_markup_versions_books_and_entities(tmp_path: Path) -> None:
     secret = written(tmp_path / "secret", "password")
     path = written(tmp_path / "a.xml", PUBMED.replace("SECRET", str(secret)))
-    article, book, bad, empty = read(path)
+    article, book, bad, empty, deleted = read(path)
     assert read(written(path, PUBMED.replace("&secret;", "&amp;")))[0] == Record(
-        7, "On E. coli", "AIM: To a2n&\nSo.", 2_20200131
+        7, "On E. coli", "AIM: To a2n&\nSo.", 2_20200131, "pubmed", "pmid"
     )
     assert article == Skipped("unknown_entity", "PMID 7")
-    assert book == Record(9, "T", "Of a book", 1_20210201)
+    assert book == Record(9, "T", "Of a book", 1_20210201, "pubmed", "pmid")
     assert bad == Skipped("bad_id", "PMID x9, ID 'x9'")
     assert isinstance(empty, Skipped)
     assert empty.reason == "bad_id"
+    assert isinstance(deleted, Withdrawal)
+    assert (deleted.abstract_id, deleted.id_space, deleted.is_deletion) == (10, "pmid", True)
 
 
 JATS_IDS = {
@@ -126,7 +130,7 @@ def test_jats_files(name: str, pubmed_file: Path, tmp_path: Path, capsys: pytest
     assert record.abstract_id == pmc
     assert record.title
     assert 900 < len(record.abstract) < 2_000  # one paper's shortest, and its longest without author summary
-    assert one(read(path, jats_id="pmid")) == Record(pmid, record.title, record.abstract, 0)
+    assert one(read(path, jats_id="pmid")) == Record(pmid, record.title, record.abstract, 0, id_space="pmid")
     assert one(read(written(tmp_path / "zipped.xml.gz", path.read_bytes()))) == record
     assert capsys.readouterr() == ("", "")
 
@@ -145,7 +149,7 @@ JATS = """<!DOCTYPE article SYSTEM "none.dtd"><article><front><article-meta>
 
 def test_jats_abstract_is_the_main_one_without_markup(tmp_path: Path) -> None:
     path = written(tmp_path / "a.nxml", JATS)
-    assert one(read(path)) == Record(6, "On H2O", "Aim To E. coli, y\u03b1.", 0)
+    assert one(read(path)) == Record(6, "On H2O", "Aim To E. coli, y\u03b1.", 0, id_space="pmc")
     assert one(read(path, jats_id="pmid")).abstract_id == 5
 
 
@@ -195,7 +199,7 @@ def test_ids(tmp_path: Path, text: str, expected: int | None) -> None:
     if expected is None:
         assert record == Skipped("bad_id", f"row 1, ID {text!r}")
     else:
-        assert record == Record(expected, None, "x", 0)
+        assert record == Record(expected, None, "x", 0, id_space="pmc" if text.startswith("PMC") else None)
 
 
 def test_csv_columns_and_reasons(tmp_path: Path) -> None:
@@ -206,12 +210,12 @@ def test_csv_columns_and_reasons(tmp_path: Path) -> None:
         read(written(tmp_path / "a.csv", content), **options)
     options["encoding"] = "utf-8"
     expected = [
-        Record(1, "T", 'a "b"\r\n,', 3),
-        Record(2, None, "NA", 0),
+        Record(1, "T", 'a "b"\r\n,', 3, "column"),
+        Record(2, None, "NA", 0, "column"),
         Skipped("no_abstract", "row 3"),
         Skipped("nul_character", "row 4"),
         Skipped("wrong_encoding", "row 5"),
-        Record(6, None, "c", -1),
+        Record(6, None, "c", -1, "column"),
         Skipped("no_abstract", "row 7"),
         Skipped("lone_surrogate", "row 8"),
     ]
@@ -227,7 +231,7 @@ def test_parquet_types(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.parquet"
         parquet.write_table(pa.table({"abstract_id": [1, 2, -3], "abstract": column, "v": [None, 1, 2]}), path)
         first, second, third = read(path, version_column="v")
-        assert first == Record(1, None, "a", 0)
+        assert first == Record(1, None, "a", 0, "column")
         assert second == Skipped("no_abstract", "row 2")
         assert third == Skipped("bad_id", "row 3, ID '-3'")
 
@@ -339,7 +343,7 @@ def test_parquet_ids_of_any_number(tmp_path: Path, kind: Any) -> None:
     ids = pa.array(["5", None, "7"]).cast(pa.int16()).cast(kind)
     parquet.write_table(pa.table({"abstract_id": ids, "abstract": ["a", "b", "c"], "v": ids}), path)
     assert read(path, version_column="v") == [
-        Record(5, None, "a", 5), Skipped("bad_id", "row 2, ID ''"), Record(7, None, "c", 7)
+        Record(5, None, "a", 5, "column"), Skipped("bad_id", "row 2, ID ''"), Record(7, None, "c", 7, "column")
     ]  # fmt: skip
 
 
@@ -394,7 +398,7 @@ def test_json_lines(tmp_path: Path) -> None:
     content = "\n\n".join(map(json.dumps, rows))
     expected = [
         Record(1, "T", "a\nb", 0),
-        Record(2, None, "\u03b2", 0),
+        Record(2, None, "\u03b2", 0, id_space="pmc"),
         Skipped("no_abstract", "row 3"),
         Skipped("no_abstract", "row 4"),
         Skipped("nul_character", "row 5"),
