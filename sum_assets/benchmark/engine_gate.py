@@ -28,13 +28,14 @@ def require_gate(
     an engine without a model, and where there is nothing to judge by.
     """
     # Both load torch, and definitions are loaded often.
-    from sum_assets.benchmark.compare_engine import judge
     from sum_assets.summarizer.resolved_settings import ModelSettings
 
     if not isinstance(resolved, ModelSettings):
         return None
     verdict = database.run(gate_verdict, resolved.fingerprint)
     if verdict is None:
+        from sum_assets.benchmark.compare_engine import judge
+
         with phases.paused():
             verdict = judge(database, resolved, store, open_engine, phases, log)
         if verdict:

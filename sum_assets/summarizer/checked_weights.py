@@ -29,12 +29,12 @@ def require_all_weights(name: str, model: Any, info: Mapping[str, Any]) -> None:
     mismatched = sorted((key, tuple(found), tuple(wanted)) for key, found, wanted in info["mismatched_keys"])
     reasons = []
     if missing:
-        reasons.append(f"it lacks {_listed(missing)}")
+        reasons.append(f"it lacks {listed(missing)}")
     if unexpected:
-        reasons.append(f"it holds {_listed(unexpected)}, which the model does not have")
+        reasons.append(f"it holds {listed(unexpected)}, which the model does not have")
     if mismatched:
         shapes = [f"{key} ({_shape(found)}, not {_shape(wanted)})" for key, found, wanted in mismatched]
-        reasons.append(f"it holds another shape of {_listed(shapes)}")
+        reasons.append(f"it holds another shape of {listed(shapes)}")
     if reasons:
         raise UserError(
             f"model: the checkpoint of {name} does not fit its configuration: {'; '.join(reasons)}. "
@@ -65,7 +65,8 @@ def _harmless(key: str, config: Any) -> bool:
     return cross and hasattr(config, "relative_attention_num_buckets")
 
 
-def _listed(names: Collection[str]) -> str:
+def listed(names: Collection[str]) -> str:
+    """Return the first names of tensors in a sentence, and how many there are beside them."""
     first = ", ".join(list(names)[:_NAMED])
     rest = len(names) - _NAMED
     return f"{first} and {rest} more" if rest > 0 else first

@@ -16,6 +16,14 @@ from sum_assets_tests.summarizer.test_model_files import T5_IDS, TEXTS, train_se
 from sum_assets_tests.tiny_models import tiny_tokenizer
 
 
+def write(writer: Any) -> None:
+    """Write a GGUF file in the order that its writer asks for."""
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def write_t5(path: Path, original: Any, model: T5ForConditionalGeneration, **added: int) -> None:
     """Write a T5 as llama.cpp's converter does."""
     gguf = pytest.importorskip("gguf")
@@ -56,10 +64,7 @@ def write_t5(path: Path, original: Any, model: T5ForConditionalGeneration, **add
         tensors.setdefault(names.get_name(key, try_suffixes=(".weight", ".bias")), value.float().numpy())
     for name, tensor in tensors.items():
         writer.add_tensor(name, tensor)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write(writer)
 
 
 def proto_of(original: Any) -> Any:
@@ -157,10 +162,7 @@ def write_llama(path: Path, tokenizer: Any, model: LlamaForCausalLM, split: str,
             heads = len(tensor) // config.head_dim
             tensor = tensor.reshape(heads, 2, -1, tensor.shape[1]).swapaxes(1, 2).reshape(tensor.shape)
         writer.add_tensor(names.get_name(key, try_suffixes=(".weight",)), np.ascontiguousarray(tensor))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write(writer)
 
 
 @pytest.mark.parametrize("split", ["gpt-2", "smollm", "llama-bpe"])
@@ -197,9 +199,6 @@ def test_a_gguf_file_in_parts_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "part.gguf"
     writer = gguf.GGUFWriter(str(path), "llama")
     writer.add_uint16("split.count", 3)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write(writer)
     with pytest.raises(UserError, match=r"is one of 3 parts\. Put them together with `llama-gguf-split --merge`"):
         find_model(str(path), "main")

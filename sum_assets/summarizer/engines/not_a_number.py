@@ -11,10 +11,9 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from sum_assets.errors import UserError
+from sum_assets.summarizer.checked_weights import listed
 from sum_assets.summarizer.model_files import weights_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
-
-_NAMED = 3
 
 
 class FiniteLogits(LogitsProcessor):
@@ -45,7 +44,7 @@ def describe_not_a_number(resolved: ModelSettings) -> str:
         return f"{what}. Set precision: float32"
     tensors = not_finite_tensors(weights_folder(resolved.files))
     if tensors:
-        return f"{what}: the checkpoint holds NaN or infinity in {_listed(tensors)}. Download or train it again"
+        return f"{what}: the checkpoint holds NaN or infinity in {listed(tensors)}. Download or train it again"
     return f"{what}, although all of its weights are finite. Name another checkpoint"
 
 
@@ -54,7 +53,7 @@ def require_finite_weights(resolved: ModelSettings) -> None:
     tensors = not_finite_tensors(weights_folder(resolved.files))
     if tensors:
         raise UserError(
-            f"model: the checkpoint of {resolved.settings.model} holds NaN or infinity in {_listed(tensors)}, and "
+            f"model: the checkpoint of {resolved.settings.model} holds NaN or infinity in {listed(tensors)}, and "
             f"engine {resolved.engine} would write text all the same. Download or train it again."
         )
 
@@ -75,8 +74,3 @@ def not_finite_tensors(folder: Path) -> tuple[str, ...]:
 
 def _finite(tensor: Any) -> bool:
     return not torch.is_floating_point(tensor) or bool(tensor.float().sum().isfinite() or tensor.isfinite().all())
-
-
-def _listed(names: Sequence[str]) -> str:
-    rest = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
