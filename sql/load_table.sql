@@ -1,8 +1,10 @@
--- What COPY fills: the records of one file, numbered in the order they were read.
+-- What COPY fills: the records of one file, numbered in the order they were read. Without an abstract, it withdraws.
 CREATE TEMPORARY TABLE load_record (
     position bigint GENERATED ALWAYS AS IDENTITY,
     abstract_id bigint NOT NULL,
     title text,
-    abstract text NOT NULL,
-    version bigint NOT NULL
+    abstract text,
+    version bigint NOT NULL,
+    version_scheme text NOT NULL,
+    is_deletion boolean NOT NULL
 ) ON COMMIT DROP;

@@ -1,13 +1,13 @@
 WITH no_longer_generated AS (
     DELETE FROM sum_assets.generated_summary AS g
-    USING incoming_rejection AS i
+    USING pg_temp.incoming_rejection AS i
     WHERE g.fingerprint = %(fingerprint)s AND g.abstract_id = i.abstract_id
 )
 INSERT INTO sum_assets.rejected_abstract AS r (
     fingerprint, abstract_id, source_hash, reason, detail, run_id
 )
 SELECT %(fingerprint)s, abstract_id, source_hash, reason, detail, %(run_id)s
-FROM incoming_rejection
+FROM pg_temp.incoming_rejection
 ORDER BY abstract_id
 ON CONFLICT (fingerprint, abstract_id) DO UPDATE SET
     source_hash = excluded.source_hash,

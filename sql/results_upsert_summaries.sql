@@ -1,7 +1,7 @@
 -- New rows, and rows whose source has changed. An abstract is generated or rejected, never both.
 WITH no_longer_rejected AS (
     DELETE FROM sum_assets.rejected_abstract AS r
-    USING incoming_summary AS i
+    USING pg_temp.incoming_summary AS i
     WHERE r.fingerprint = %(fingerprint)s AND r.abstract_id = i.abstract_id
 )
 INSERT INTO sum_assets.generated_summary AS g (
@@ -10,7 +10,7 @@ INSERT INTO sum_assets.generated_summary AS g (
 )
 SELECT %(fingerprint)s, abstract_id, source_hash, summary, input_tokens, output_tokens, input_truncated,
        finish_reason, %(run_id)s
-FROM incoming_summary
+FROM pg_temp.incoming_summary
 ORDER BY abstract_id
 ON CONFLICT (fingerprint, abstract_id) DO UPDATE SET
     source_hash = excluded.source_hash,

@@ -1,2 +1,2 @@
 CREATE VIEW sum_assets.source_abstract AS
-    SELECT {key} AS abstract_id, {abstract}::text AS abstract FROM {table};
+    SELECT {key} AS abstract_id, {abstract}::text AS abstract FROM {table}{where};

@@ -12,9 +12,9 @@ from sum_assets.database.connection import connect
 from sum_assets.database.engine_hangs import Suspect, forget_hangs, record_hang, suspects, windows
 from sum_assets.database.range_lease import Lease, range_lease
 from sum_assets.database.reconnect import Database
-from sum_assets.database.results import ResultStore
-from sum_assets.database.source import count_source, read_abstracts
-from sum_assets.errors import StoppedError, UserError
+from sum_assets.database.results import ResultStore, storable_results
+from sum_assets.database.source import read_abstracts
+from sum_assets.errors import StoppedError
 from sum_assets.id_range import IdRange
 from sum_assets.progress import Progress
 from sum_assets.range_report import RangeResult
@@ -53,15 +53,14 @@ def summarize_range(
 
     Every abstract ends as a summary or as a rejection. Each list that the engine yields is committed before the
     next one is asked for, so that a kill costs the batch in flight. `open_engine` is called only when there is
-    something to generate. Raises UserError where the range is empty or another run's, and StoppedError where,
+    something to generate, so not for a range without abstracts. Raises UserError where the range is another run's, and
+    StoppedError where,
     between two batches, `stop` gives a reason.
     """
     phases = phases or Phases()
-    with range_lease(database, id_range, store.run_id) as lease:
+    with database.stopped_by(stop), range_lease(database, id_range, store.run_id) as lease:
         with phases("read"):
             ids = database.run(store.pending, id_range, limit)
-            if not ids and not database.run(count_source, id_range):
-                raise UserError(f"The range {id_range.key} has no abstracts in the source.")
             suspected = database.run(suspects, store, ids)
         run = _RangeRun(database, lease, store, phases, open_engine, len(ids), on_progress, stop)
         for window in windows(ids, suspected, WINDOW):
@@ -167,6 +166,7 @@ class _RangeRun:
     def _commit(self, window: Mapping[int, Abstract], results: Sequence[Summary | Rejection]) -> None:
         hashes = {r.abstract_id: window[r.abstract_id].source_hash for r in results}
         with self._phases("write"):
+            results = self._database.run(storable_results, results)
             self._database.run(self._store.write, results, hashes, self._lease)
         generated_at = self._phases.seconds()["generate"]
         share, self._generated_at = (generated_at - self._generated_at) / len(results), generated_at

@@ -1,6 +1,6 @@
 """What the commands share: consoles, progress bar, options, and reading and writing files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,15 +8,29 @@ from typing import Annotated, Any
 import typer
 import yaml
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from sum_assets.database.problems import Problem
 from sum_assets.errors import UserError
 from sum_assets.paths import project_file
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
+NO_RANGES = "There are no ID ranges yet."
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+
+
+def warn(text: str) -> None:
+    """Print a warning on standard error."""
+    err.print("[bold yellow]Warning:[/]", escape(text), soft_wrap=True)
+
+
+def fail_on(problems: Sequence[Problem]) -> None:
+    """Raise UserError if there are problems: one sentence or two for each."""
+    if problems:
+        raise UserError("\n".join(problem.message for problem in problems))
 
 
 def progress_bar() -> Progress:

@@ -58,7 +58,7 @@ def run_demo(out: Console) -> None:
         with open_instance() as instance:
             _cut(connection, instance, out)
             first, second = registered_ranges(instance)[:2]
-            with out.status(f"summarizing {first.key}: some minutes, since on first use the engine is judged"):
+            with out.status(f"summarizing {first.key}: a minute, and more on first use to convert the model"):
                 result = materialize(instance, first.key, None, {}, log_level="WARNING")
             if not result.success:
                 raise UserError(failure_message(result))
@@ -98,6 +98,7 @@ def _load(connection: Connection, out: Console) -> None:
         loaded = load_file(connection, path)
     out.print(
         f"loaded {path.name}: {loaded.read:,} records, {loaded.inserted:,} new, {loaded.unchanged:,} unchanged, "
+        f"{loaded.repeated} older versions, {loaded.deletions} deletions, "
         f"{loaded.skipped.get('no_abstract', 0):,} without an abstract"
     )
 

@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from sum_assets.cli import benchmark, corpus, machine, results, runs, simulate, status
 from sum_assets.cli.console import err, out
+from sum_assets.database.server_errors import explained
 from sum_assets.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -34,11 +35,17 @@ def options(
 
 
 def main() -> None:
-    """Run the command line. A UserError is printed without a traceback, and the exit code is 1."""
+    """Run the command line.
+
+    A UserError, and any error of the database's, is printed without a traceback, and the exit code is 1.
+    """
     try:
         app()
-    except UserError as error:
-        err.print("[bold red]Error:[/]", escape(str(error)), soft_wrap=True)
+    except Exception as error:
+        shown = error if isinstance(error, UserError) else explained(error)
+        if shown is None:
+            raise
+        err.print("[bold red]Error:[/]", escape(str(shown)), soft_wrap=True)
         sys.exit(1)
 
 

@@ -2,21 +2,28 @@
 
 import json
 import sys
-from dataclasses import asdict
-from typing import Annotated, Any
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.box import SIMPLE
 from rich.progress import track
 from rich.table import Column, Table
 
-from sum_assets.cli.console import Yes, err, out
+from sum_assets.cli.console import NO_RANGES, Yes, err, fail_on, out
 from sum_assets.database import publish, schema
 from sum_assets.database.connection import connect
-from sum_assets.database.verify import uncovered, verify_range
+from sum_assets.database.problems import range_problems, registry_problems
+from sum_assets.database.range_lease import range_lease
+from sum_assets.database.range_registry import parse_keys
+from sum_assets.database.reconnect import Database, open_database
+from sum_assets.database.verify import RangeState, stray, uncovered, verify_range
 from sum_assets.errors import UserError
-from sum_assets.id_range import IdRange
+from sum_assets.id_range import LARGEST_ID, IdRange
 
+T = TypeVar("T")
 app = typer.Typer()
 RangeKey = Annotated[str | None, typer.Option("--range", help="One ID range. Default: all.")]
 
@@ -26,34 +33,38 @@ def verify(
     key: RangeKey = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare every published range with its source. Exit code 1 if one is incomplete or stale."""
-    from sum_assets.defs.instance import open_instance, registered_ranges, require_registered
+    """Compare what is published with the source. Exit code 1 if anything is incomplete, stale or in no ID range."""
+    from sum_assets.defs.instance import open_instance, registered_keys, require_registered
 
     with connect() as connection, open_instance() as instance:
         schema.require_schema(connection)
-        known = registered_ranges(instance)
+        keys = registered_keys(instance)
+        known, _ = parse_keys(keys)
+        found = registry_problems(connection, keys)
         chosen = [require_registered(instance, key)] if key else known
         states = [
             (r, verify_range(connection, r))
             for r in track(chosen, "verifying", console=err, disable=as_json or len(chosen) < 2, transient=True)
         ]
         outside = uncovered(connection, known)
+    problems = [p for p in found if not key or p.kind == "source_moved"] + range_problems(states)
     rows = [{"key": r.key, **asdict(state), "sound": state.sound} for r, state in states]
-    counts = [name for name, value in (rows[0] if rows else {}).items() if type(value) is int]
+    counts = [field.name for field in fields(RangeState) if field.type is int]
     totals = {name: sum(row[name] for row in rows) for name in counts} | {"uncovered": outside}
     if as_json:
-        print(json.dumps({"ranges": rows, "totals": totals}, indent=2))
-    else:
+        listed = [asdict(problem) for problem in problems]
+        print(json.dumps({"ranges": rows, "totals": totals, "problems": listed}, indent=2))
+    elif rows:
         _print_states(rows, totals)
-    unsound = [r.key for r, state in states if not state.sound]
-    if unsound:
-        raise UserError(
-            f"{len(unsound)} published ranges are not whole, the first {unsound[0]}. Materialize `summaries` and "
-            "`summary_table` for them again."
-        )
+    else:
+        out.print(NO_RANGES)
+    fail_on(problems)
 
 
 def _print_states(rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
+    if not rows:
+        out.print(f"There are no ID ranges yet; {totals['uncovered']:,} rows of the source wait for one.")
+        return
     shown = ("source", "summarized", "rejected", "published")
     counts = (Column(name, justify="right") for name in shown)
     table = Table(Column("ID range", no_wrap=True), *counts, Column("state", overflow="fold"), box=SIMPLE, padding=0)
@@ -71,13 +82,29 @@ def _print_states(rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
 
 
 @app.command()
-def unpublish(key: RangeKey = None, yes: Yes = False) -> None:
+def unpublish(
+    key: RangeKey = None,
+    outside: Annotated[bool, typer.Option("--outside-ranges", help="Only those whose ID is in no ID range.")] = False,
+    yes: Yes = False,
+) -> None:
     """Withdraw published summaries. The generated summaries stay and can be published again."""
-    with connect() as connection:
-        schema.require_schema(connection)
-        id_range = IdRange.from_key(key) if key else None
-        _confirm(f"withdraw the published summaries of {key or 'all ranges'}", yes)
-        out.print(f"{publish.unpublish(connection, id_range)} summaries withdrawn")
+    if key and outside:
+        raise UserError("--range and --outside-ranges exclude each other. Give one of them.")
+    id_range = IdRange.from_key(key) if key else None
+    with open_database() as database:
+        database.run(schema.require_schema)
+        spans: list[IdRange | None] = _stray_spans(database) if outside else [id_range]
+        what = "outside all ID ranges" if outside else f"of {key or 'all ranges'}"
+        _confirm(f"withdraw the published summaries {what}", yes)
+        withdrawn = sum(_alone(database, "unpublish", span, publish.unpublish, span) for span in spans)
+        out.print(f"{withdrawn} summaries withdrawn")
+
+
+def _stray_spans(database: Database) -> list[IdRange | None]:
+    from sum_assets.defs.instance import open_instance, registered_ranges
+
+    with open_instance() as instance:
+        return [span.ids for span in database.run(stray, registered_ranges(instance))]
 
 
 @app.command()
@@ -85,11 +112,25 @@ def discard(
     fingerprint: Annotated[str, typer.Option(help="The fingerprint whose results to delete.")], yes: Yes = False
 ) -> None:
     """Delete all summaries and rejections of one fingerprint. A published fingerprint is refused."""
-    with connect() as connection:
-        schema.require_schema(connection)
+    with open_database() as database:
+        database.run(schema.require_schema)
         _confirm(f"delete all results of fingerprint {fingerprint}", yes)
-        generated, rejected = publish.discard(connection, fingerprint)
+        generated, rejected = _alone(database, "discard", None, publish.discard, fingerprint)
         out.print(f"{generated} summaries and {rejected} rejections deleted")
+
+
+def _alone(database: Database, who: str, span: IdRange | None, work: Callable[..., T], *arguments: object) -> T:
+    """Return what `work` returns while no run works on the IDs, or on any. Raises UserError where one does."""
+    lo, hi = (max(span.lo, 0), min(span.hi, LARGEST_ID)) if span else (0, LARGEST_ID)
+    if lo > hi:  # no run can work there
+        return database.run(work, *arguments)
+    refusal = None
+    with range_lease(database, IdRange(lo, hi), f"{who}-{uuid.uuid4().hex[:8]}") as lease:
+        try:
+            return database.run(work, *arguments, lease)
+        except UserError as error:  # what is refused here is no failure of the ranges
+            refusal = error
+    raise refusal
 
 
 def _confirm(action: str, yes: bool) -> None:

@@ -8,6 +8,7 @@ from psycopg import Connection
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Json, Jsonb
 
+from sum_assets.database.characters import storable
 from sum_assets.database.statements import statement
 from sum_assets.errors import UserError
 
@@ -142,7 +143,7 @@ def record_gate(connection: Connection, fingerprint: str, engine: str, verdict: 
         "fingerprint": fingerprint,
         "engine": engine,
         "passes": verdict.passes,
-        "reason": verdict.reason.replace("\x00", ""),
+        "reason": storable(connection, verdict.reason),
         "quality": Jsonb(verdict.quality),
     }
     connection.execute(statement("engine_gate_record"), row)

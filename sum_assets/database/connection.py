@@ -3,20 +3,24 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import psycopg
-from psycopg import Connection, conninfo
+from psycopg import Connection, IsolationLevel
 
 from sum_assets.database import embedded
+from sum_assets.database.server_errors import AWAY, refusal
+from sum_assets.database.url import address, read_url
 from sum_assets.errors import UnreachableError, UserError, first_line
 from sum_assets.paths import URL_VARIABLE, home, in_demo, postgres_dir, start_command
 
 OLDEST_SERVER = 140000
 #: How long to wait for a lock that somebody else holds.
 LOCK_TIMEOUT = "60s"
-#: Notice within a minute or two that the server's machine is gone; libpq keeps to itself what a pooler would refuse.
-_KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+#: How long the server keeps the locks of a transaction whose client says nothing more, or cannot be reached.
+IDLE_TIMEOUT = "60s"
+#: What we rely on and others may have set otherwise. Set again and again rather than once where a pooler gives each
+#: transaction another session; of these, poolers keep track. They refuse some as parameters of the connection.
+_SESSION = "SET standard_conforming_strings = on; SET DateStyle = 'ISO, MDY'; SET TimeZone = 'UTC'"
 
 
 def configured_url() -> str | None:
@@ -48,19 +52,20 @@ def database_url() -> str:
     )
 
 
-def connect(url: str | None = None, **options: Any) -> Connection:
-    """Open a connection in autocommit mode; transactions are explicit (`with connection.transaction()`).
+def connect(url: str | None = None) -> Connection:
+    """Open a connection in autocommit mode; transactions are explicit (`with transaction(connection)`).
 
     Raises UnreachableError, without the password, where the server does not answer, UserError where it refuses
-    or is too old.
+    or is too old, or the URL is not valid.
     """
-    url = url or database_url()
-    defaults: dict[str, Any] = {"connect_timeout": 10, "application_name": "sum_assets", **_KEEPALIVE}
+    parameters = read_url(url or database_url())
     try:
-        connection = psycopg.connect(url, autocommit=True, **defaults | options)
+        # Statements are not prepared: behind a pooler, the next one may run in another session, which has them not.
+        connection = psycopg.connect(autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
+        connection.execute(_SESSION)
     except psycopg.Error as error:
-        refused = isinstance(error, psycopg.ProgrammingError) or any(sign in str(error) for sign in _REFUSED)
-        raise (UserError if refused else UnreachableError)(_unreachable(url, error)) from error
+        raise _unreachable(parameters, error) from error
+    connection.isolation_level = IsolationLevel.READ_COMMITTED  # each BEGIN says so
     if connection.info.server_version < OLDEST_SERVER:
         connection.close()
         raise UserError(f"PostgreSQL {connection.info.server_version // 10000} is too old: 14 or newer is needed.")
@@ -69,62 +74,35 @@ def connect(url: str | None = None, **options: Any) -> Connection:
 
 @contextmanager
 def transaction(connection: Connection, *, one_snapshot: bool = False) -> Iterator[None]:
-    """Open a transaction that waits for a lock at most `LOCK_TIMEOUT`; with `one_snapshot`, all its reads agree."""
+    """Open a transaction that waits for a lock at most `LOCK_TIMEOUT`; with `one_snapshot`, all its reads agree.
+
+    The server ends it where this client is gone or silent, since its locks would keep everybody else waiting.
+    """
+    limits = (
+        f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; SET LOCAL idle_in_transaction_session_timeout = '{IDLE_TIMEOUT}'; "
+        "SET LOCAL tcp_keepalives_idle = 30; SET LOCAL tcp_keepalives_interval = 10; "
+        "SET LOCAL tcp_keepalives_count = 3; SET LOCAL tcp_user_timeout = 60000"
+    )
     with connection.transaction():
         if one_snapshot:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'".encode())
+        connection.execute(limits.encode())
         yield
 
 
-def explained(error: psycopg.Error) -> UserError | None:
-    """Return an error that says how to fix an error of the server; None where the code is at fault."""
-    message = error.diag.message_primary or str(error).strip()
-    rest = "Nothing was half written. Run this again: it goes on where it stopped."
-    match error.sqlstate:
-        case "53100":
-            return UserError(f"The disk of the database is full: {message}. Make room. {rest}")
-        case "25006":
-            return UserError(
-                f"The database is read-only: {message}. Name the primary server, or end its recovery. {rest}"
-            )
-        case "55P03":
-            return UserError(
-                f"Another session has locked a table or row for longer than {LOCK_TIMEOUT}: {message}. Find it in "
-                f"pg_stat_activity and pg_locks, and end it. {rest}"
-            )
-        case "40001" | "40P01":
-            return UserError(
-                f"Transactions of another session conflicted with this one again and again: {message}. Find it in "
-                f"pg_stat_activity, and let it end. {rest}"
-            )
-        case "42501":
-            return UserError(
-                f"This role may not do that: {message}. docs/how-to/your-own-table.md lists the rights to grant."
-            )
-        case "53200" | "53300" | "53400" | "57014":
-            return UserError(f"The database ran out of a resource, or canceled the statement: {message}. {rest}")
-    return None
-
-
-#: Answers of a server that will be the same the next time.
-_REFUSED = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")
-
-
-def _unreachable(url: str, error: psycopg.Error) -> str:
-    reason = first_line(error)
-    source = URL_VARIABLE if _names_database() else "the embedded server"
-    try:
-        parts = conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        return f"{URL_VARIABLE} is not a valid PostgreSQL URL. Expected postgresql://user:password@host:5432/name."
-    where = f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
-    if "authentication failed" in reason or "no password supplied" in reason:
+def _unreachable(parameters: dict[str, str], error: psycopg.Error) -> UserError:
+    named = _names_database()
+    source = URL_VARIABLE if named else "the embedded server"
+    reasons = [line.removeprefix("- ").strip() for line in str(error).splitlines() if line.strip()]
+    reason = reasons[-1] if "\n- " in str(error) else first_line(error)  # of several servers, the last
+    state = refusal(parameters) if error.sqlstate is None or error.sqlstate.startswith(AWAY) else error.sqlstate
+    if state and state.startswith("28"):
         fix = f"Check the user and password in {URL_VARIABLE}."
-    elif "does not exist" in reason:
+    elif state and state.startswith("3D"):
         fix = f"Create it, or correct {URL_VARIABLE}."
-    elif source == URL_VARIABLE:
+    elif named:
         fix = f"Check that the server runs and that {URL_VARIABLE} is right."
     else:
         fix = f"Start it: `{start_command()}`."
-    return f"Cannot connect to PostgreSQL at {where} ({source}): {reason} {fix}"
+    text = f"Cannot connect to PostgreSQL at {address(parameters)} ({source}): {reason} {fix}"
+    return UserError(text) if state else UnreachableError(text)

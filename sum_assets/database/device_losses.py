@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from psycopg import Connection
 
+from sum_assets.database.characters import storable
 from sum_assets.database.reconnect import Database
 from sum_assets.database.statements import statement
 from sum_assets.errors import DeviceLostError, UserError
@@ -19,7 +20,7 @@ WITHIN = 3600.0
 def record_loss(connection: Connection, device: str, message: str, run_id: str) -> None:
     """Record that a run lost a device of this host, by torch's name."""
     query = "INSERT INTO sum_assets.device_loss (host, device, message, run_id) VALUES (%s, %s, %s, %s)"
-    connection.execute(query, [socket.gethostname(), _host_name(device), message, run_id])
+    connection.execute(query, [socket.gethostname(), _host_name(device), storable(connection, message), run_id])
 
 
 @contextmanager

@@ -21,11 +21,14 @@ class Publication:
     state: RangeState
 
 
-def publish(connection: Connection, id_range: IdRange, fingerprint: str, lease: Lease | None = None) -> Publication:
+def publish(
+    connection: Connection, id_range: IdRange, fingerprint: str | None, lease: Lease | None = None
+) -> Publication:
     """Make the published rows of a range those of one fingerprint, in one transaction, which holds the lease.
 
-    The transaction writes first, then verifies what it would commit. Raises UserError, with nothing changed, where
-    the range is not whole under that fingerprint.
+    A range without abstracts needs no fingerprint: all its rows are withdrawn. The transaction writes first, then
+    verifies what it would commit. Raises UserError, with nothing changed, where the range is not whole under that
+    fingerprint.
     """
     parameters = {"lo": id_range.lo, "hi": id_range.hi, "fingerprint": fingerprint}
     with transaction(connection, one_snapshot=True):
@@ -38,9 +41,11 @@ def publish(connection: Connection, id_range: IdRange, fingerprint: str, lease: 
     return Publication(written, withdrawn, state)
 
 
-def _require_whole(id_range: IdRange, fingerprint: str, state: RangeState) -> None:
+def _require_whole(id_range: IdRange, fingerprint: str | None, state: RangeState) -> None:
     if not state.source:
-        raise UserError(f"The range {id_range.key} has no abstracts in the source: there is nothing to publish.")
+        return  # its abstracts were deleted, and all that was published of them is withdrawn
+    if fingerprint is None:
+        raise UserError(f"`summaries` of {id_range.key} was never materialized. Materialize it, then publish.")
     if state.duplicates:
         raise UserError(
             f"{state.duplicates} abstracts of {id_range.key} are listed twice by source_abstract. "
@@ -56,23 +61,27 @@ def _require_whole(id_range: IdRange, fingerprint: str, state: RangeState) -> No
         raise UserError(f"The range {id_range.key} would not be whole when published: {state}. Nothing changed.")
 
 
-def unpublish(connection: Connection, id_range: IdRange | None) -> int:
+def unpublish(connection: Connection, id_range: IdRange | None, lease: Lease | None = None) -> int:
     """Empty the published table, or one range of it. Returns the number of rows withdrawn."""
-    if id_range is None:
-        return connection.execute("DELETE FROM sum_assets.abstract_summary").rowcount
-    return connection.execute(
-        "DELETE FROM sum_assets.abstract_summary WHERE abstract_id BETWEEN %s AND %s",
-        [id_range.lo, id_range.hi],
-    ).rowcount
+    with transaction(connection):
+        if lease:
+            lease.hold(connection)
+        if id_range is None:
+            return connection.execute("DELETE FROM sum_assets.abstract_summary").rowcount
+        return connection.execute(
+            "DELETE FROM sum_assets.abstract_summary WHERE abstract_id BETWEEN %s AND %s", [id_range.lo, id_range.hi]
+        ).rowcount
 
 
-def discard(connection: Connection, fingerprint: str) -> tuple[int, int]:
+def discard(connection: Connection, fingerprint: str, lease: Lease | None = None) -> tuple[int, int]:
     """Delete what was generated and rejected under a fingerprint, and its settings.
 
     Returns the numbers of summaries and rejections deleted. Raises UserError, with nothing changed, where
     the fingerprint is unknown or some of it is published.
     """
-    with connection.transaction():
+    with transaction(connection):
+        if lease:
+            lease.hold(connection)
         known = [row[0] for row in connection.execute("SELECT fingerprint FROM sum_assets.summarizer_config")]
         if fingerprint not in known:
             listing = ", ".join(sorted(known)) or "none"

@@ -1,5 +1,6 @@
 """Keeps two runs from working on the same IDs at once."""
 
+import logging
 import os
 import socket
 import threading
@@ -13,7 +14,8 @@ import psycopg
 from psycopg import Connection, errors
 from psycopg.rows import class_row
 
-from sum_assets.database.connection import connect, transaction
+from sum_assets.database.characters import storable
+from sum_assets.database.connection import LOCK_TIMEOUT, connect, transaction
 from sum_assets.database.processes import boot_id, process_start
 from sum_assets.database.reconnect import Database
 from sum_assets.database.statements import statement
@@ -23,6 +25,12 @@ from sum_assets.id_range import LARGEST_ID, IdRange
 #: Seconds between two heartbeats, and after how many without one another run may take the lease.
 RENEW_EVERY = 20.0
 EXPIRY = 90.0
+#: Seconds that a statement on the leases waits for a lock: others hold one for milliseconds.
+WAIT = 20.0
+#: After how many seconds the sessions that keep a takeover waiting are ended, where they do nothing themselves.
+PATIENCE = 5.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,8 @@ class Holder:
         return not self.expired
 
     def __str__(self) -> str:
-        return f"run {self.run_id} on {self.host} (process {self.pid}) since {self.taken_at:%Y-%m-%d %H:%M:%S %Z}"
+        since = self.taken_at.astimezone()
+        return f"run {self.run_id} on {self.host} (process {self.pid}) since {since:%Y-%m-%d %H:%M:%S %Z}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,9 @@ class Lease:
         Raises UserError where somebody has: this process was away for longer than a lease lasts.
         """
         query = "SELECT FROM sum_assets.range_lease WHERE token = %s FOR SHARE"
-        if connection.execute(query, [self.token]).fetchone() is None:
+        with _limited(connection):
+            present = connection.execute(query, [self.token]).fetchone()
+        if present is None:
             by = next((f": {h}" for h in holders(connection, self.id_range) if h.alive), "")
             raise UserError(
                 f"The range {self.id_range.key} was taken over by another run{by}. This run stops; nothing is lost."
@@ -92,10 +103,11 @@ def range_lease(database: Database, id_range: IdRange, run_id: str) -> Iterator[
     """Hold a range alone. Raises UserError, at once, where another run works on part of it.
 
     The lease of a dead process is taken over: at once on its own machine, elsewhere when it expires. A run always
-    gets back its own. The heartbeat is a thread with a connection of its own.
+    gets back its own. The heartbeat is a thread with a connection of its own. A session that has stopped, and holds a
+    lock on the lease of a dead process, is ended.
     """
     lease = Lease(uuid.uuid4().hex, id_range)
-    database.run(_take, lease, run_id)
+    database.run(_take, lease, run_id, database.url)
     done = threading.Event()
     heartbeat = threading.Thread(target=_renew, args=[database.url, lease.token, done], daemon=True)
     heartbeat.start()
@@ -113,7 +125,16 @@ def range_lease(database: Database, id_range: IdRange, run_id: str) -> Iterator[
         heartbeat.join(5)  # it may be waiting for a server that is away
 
 
-def _take(connection: Connection, lease: Lease, run_id: str) -> None:
+@contextmanager
+def _limited(connection: Connection) -> Iterator[None]:
+    """Limit, inside a transaction, how long its statements wait."""
+    wait = round(WAIT * 1000)  # for a lock; the longer limit of a statement is for anything else
+    connection.execute(f"SET LOCAL lock_timeout = {wait}; SET LOCAL statement_timeout = {2 * wait}".encode())
+    yield
+    connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; SET LOCAL statement_timeout TO DEFAULT".encode())
+
+
+def _take(connection: Connection, lease: Lease, run_id: str, url: str) -> None:
     parameters = {
         "token": lease.token,
         "lo": lease.id_range.lo,
@@ -124,8 +145,9 @@ def _take(connection: Connection, lease: Lease, run_id: str) -> None:
         "pid": os.getpid(),
         "process_start": process_start(os.getpid()),
     }
+    ending = _Ending(url)
     try:
-        with transaction(connection):
+        with transaction(connection), _limited(connection), ending.of_what_blocks(connection):
             present = holders(connection, lease.id_range)
             free = [h.token for h in present if h.run_id == run_id or not h.alive]
             if len(free) < len(present):
@@ -134,6 +156,11 @@ def _take(connection: Connection, lease: Lease, run_id: str) -> None:
             connection.execute(statement("range_lease_take"), parameters)
     except errors.ExclusionViolation:  # another was quicker
         raise _taken(lease.id_range, holders(connection, lease.id_range)) from None
+    except errors.LockNotAvailable as error:
+        raise UserError(
+            f"The lease of {lease.id_range.key} is free, but another session locks it: {ending.left or 'unknown'}. End "
+            "it, SELECT pg_terminate_backend(PROCESS), as its own role or as a superuser. Then run this again."
+        ) from error
 
 
 def _taken(id_range: IdRange, present: list[Holder]) -> UserError:
@@ -144,23 +171,61 @@ def _taken(id_range: IdRange, present: list[Holder]) -> UserError:
     )
 
 
+class _Ending:
+    """Ends the sessions that keep a takeover waiting: those of a client that is gone, or of one that has stopped.
+
+    Their server does not know that, if a proxy keeps their connection.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        #: A session that this role may not end.
+        self.left = ""
+
+    @contextmanager
+    def of_what_blocks(self, connection: Connection) -> Iterator[None]:
+        """End what the statements of this block wait for."""
+        row = connection.execute("SELECT pg_backend_pid()").fetchone()
+        done = threading.Event()
+        threading.Thread(target=self._watch, args=[row and row[0], done], daemon=True).start()
+        try:
+            yield
+        finally:
+            done.set()
+
+    def _watch(self, waiting: int, done: threading.Event) -> None:
+        if done.wait(PATIENCE):
+            return
+        parameters = {"waiting": waiting, "seconds": PATIENCE}
+        with suppress(psycopg.Error, UserError), connect(self._url) as connection:
+            while not done.wait(0.5):
+                for pid, user, program, ended in connection.execute(statement("range_lease_end_stuck"), parameters):
+                    session = f"process {pid} of {user or 'another role'} ({program or 'no name'})"
+                    self.left = "" if ended else session
+                    if ended:
+                        _log.warning("Ended a session that locked the lease of a dead run: %s.", session)
+
+
 def _release(connection: Connection, token: str, failure: str | None) -> None:
     """Give the range back; `status` tells of a failure until the next run."""
-    if failure is None:
-        connection.execute("DELETE FROM sum_assets.range_lease WHERE token = %s", [token])
-    else:
-        connection.execute("UPDATE sum_assets.range_lease SET failure = %s WHERE token = %s", [failure, token])
+    with transaction(connection), _limited(connection):
+        if failure is None:
+            connection.execute("DELETE FROM sum_assets.range_lease WHERE token = %s", [token])
+        else:
+            query = "UPDATE sum_assets.range_lease SET failure = %s WHERE token = %s"
+            connection.execute(query, [storable(connection, failure), token])
 
 
 def _renew(url: str, token: str, done: threading.Event) -> None:
     """Send heartbeats until done. Where the database is away, nobody else can take the range either."""
     connection: Connection | None = None
+    query = "UPDATE sum_assets.range_lease SET renewed_at = clock_timestamp() WHERE token = %s"
     while not done.wait(RENEW_EVERY):
         try:
             if connection is None or connection.closed:
                 connection = connect(url)
-            query = "UPDATE sum_assets.range_lease SET renewed_at = clock_timestamp() WHERE token = %s"
-            connection.execute(query, [token])
+            with transaction(connection), _limited(connection):
+                connection.execute(query, [token])
         except (psycopg.Error, UserError):
             continue
     if connection is not None:

@@ -9,8 +9,9 @@ from typing import Concatenate, ParamSpec, TypeVar
 import psycopg
 from psycopg import Connection
 
-from sum_assets.database.connection import connect, database_url, explained
-from sum_assets.errors import UnreachableError, first_line
+from sum_assets.database.connection import connect, database_url
+from sum_assets.database.server_errors import AWAY, CONFLICT, explained
+from sum_assets.errors import StoppedError, UnreachableError, first_line
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -18,11 +19,10 @@ P = ParamSpec("P")
 #: Seconds before the second and before any later attempt; the first is made at once.
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 15.0
-#: The server shuts down, crashed, or does not take connections yet; the network failed.
-_AWAY = ("57P01", "57P02", "57P03", "08")
-#: Two transactions were in each other's way, and this one lost; how often in a row it is repeated.
-_CONFLICT = ("40001", "40P01")
+#: How often in a row a transaction is repeated that lost to another.
 CONFLICTS = 8
+#: How often one unit of work loses a connection that was there.
+LOSSES = 8
 
 _log = logging.getLogger(__name__)
 
@@ -41,15 +41,17 @@ class Database:
         self.outages = 0
         self.seconds_away = 0.0
         self.on_return: Callable[[str], object] = _log.warning
+        self._stop: Callable[[], str | None] = lambda: None
 
     def run(self, work: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `work(connection, *args, **kwargs)` returns.
 
         Raises UnreachableError where the server stays away for longer than the limit, and UserError for what
-        only a person can fix: a full disk, a lock that somebody holds, a read-only server, endless deadlocks.
+        only a person can fix: a full disk, a lock that somebody holds, a read-only server, endless deadlocks. Raises
+        StoppedError where `stopped_by` ends the wait.
         """
         began: float | None = None
-        attempt = conflicts = 0
+        attempt = conflicts = losses = 0
         while True:
             try:
                 if self._connection is None or self._connection.closed:
@@ -62,12 +64,13 @@ class Database:
                 reason: Exception = error
             except psycopg.Error as error:
                 state = error.sqlstate or ""
-                if state in _CONFLICT and conflicts < CONFLICTS:
+                if state in CONFLICT and conflicts < CONFLICTS:
                     conflicts += 1
                     time.sleep(0.01 * 2**conflicts)  # five seconds in all
                     continue
-                lost = self._connection is None or self._connection.closed or state.startswith(_AWAY)
-                if not lost:
+                lost = self._connection is None or self._connection.closed or state.startswith(AWAY)
+                losses += 1  # it may be this very work that ends the session or crashes the server
+                if not lost or losses > LOSSES:
                     raise (explained(error) or error) from error
                 self.close()
                 reason = error
@@ -90,12 +93,31 @@ class Database:
             pause = min(FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT, self._wait_seconds - away)
             # Not to Dagster's log, which may live in the very database.
             _log.warning("The database is away (%s). Trying again in %.1f s.", first_line(reason), pause)
-            time.sleep(pause)
+            self._sleep(pause, reason)
+
+    def _sleep(self, seconds: float, reason: Exception) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if why := self._stop():
+                raise StoppedError(
+                    f"Stopped {why}, while the database was away ({first_line(reason)}). What was committed stays. "
+                    "Run this again: it goes on there."
+                )
+            time.sleep(min(left, 0.5))
 
     def _back(self, away: float) -> None:
         self.outages += 1
         self.seconds_away += away
         self.on_return(f"The database was away for {away:.1f} s; the run goes on.")
+
+    @contextmanager
+    def stopped_by(self, stop: Callable[[], str | None]) -> Iterator[None]:
+        """End the waits inside the block as soon as `stop` gives a reason."""
+        before, self._stop = self._stop, stop
+        try:
+            yield
+        finally:
+            self._stop = before
 
     def close(self) -> None:
         """Close the connection; the next unit of work opens another."""

@@ -1,7 +1,6 @@
-"""Creates the tables in `sql/migrations`, migrates them forward, and points the source view at a table."""
+"""Creates the tables in `sql/migrations`, and migrates them forward."""
 
 from psycopg import Connection, errors
-from psycopg.sql import SQL, Composable, Identifier
 
 from sum_assets.database.statements import SQL_DIR, statement
 from sum_assets.errors import UserError
@@ -63,36 +62,3 @@ def require_schema(connection: Connection) -> None:
     if version is None or _not_newer(version) < NEWEST:
         state = "has no schema sum_assets" if version is None else f"is at version {version} of {NEWEST}"
         raise UserError(f"The database {connection.info.dbname} {state}. Run `sum-assets init`.")
-
-
-def point_source(connection: Connection, table: str, id_column: str, abstract_column: str) -> str | None:
-    """Point the view `source_abstract` at a table of the user's, copying nothing.
-
-    An ID column of text holds digits, alone or behind `PMC`; any other text becomes NULL, which `verify`
-    counts as uncovered. Returns the CREATE INDEX that a range read needs, None for an integer column, whose
-    own index serves. Raises UserError where the table or a column is missing.
-    """
-    row = connection.execute(statement("source_columns"), [table, [id_column, abstract_column]]).fetchone()
-    if row is None or row[0] is None:
-        raise UserError(f"There is no table {table} here. Name it as schema.table.")
-    relation, types = row
-    for column in (id_column, abstract_column):
-        if column not in types:
-            raise UserError(f"The table {table} has no column {column}. It has: {', '.join(sorted(types['*']))}.")
-    is_integer = types[id_column] in ("smallint", "integer", "bigint")
-    if not is_integer and types[id_column] not in ("text", "character varying", "character"):
-        raise UserError(f"The column {id_column} is {types[id_column]}; an ID is an integer or text such as PMC123.")
-    name = SQL(".").join(Identifier(part) for part in relation)
-    key: Composable = Identifier(id_column)
-    if not is_integer:
-        key = SQL("(substring({} from '^(?:PMC)?([0-9]{{1,18}})$'))::bigint").format(key)
-    view = statement("source_view_create").format(key=key, abstract=Identifier(abstract_column), table=name)
-    try:
-        with connection.transaction():
-            connection.execute("DROP VIEW IF EXISTS sum_assets.source_abstract")
-            connection.execute(view)
-    except errors.DependentObjectsStillExist as error:
-        raise UserError(f"Other views stand on sum_assets.source_abstract: {error.diag.message_detail}") from error
-    if is_integer:
-        return None
-    return SQL("CREATE INDEX ON {} (({}));").format(name, key).as_string(connection)

@@ -6,11 +6,13 @@ from typing import Literal
 
 from psycopg import Connection
 
+from sum_assets.database.coverage import SOURCE, rows_in
 from sum_assets.database.range_lease import Holder, holders
-from sum_assets.database.verify import RangeState, verify_range
+from sum_assets.database.statements import statement
+from sum_assets.database.verify import RangeState, verify_range, without_results
 from sum_assets.id_range import IdRange
 
-State = Literal["done", "running", "failed", "stale", "unpublished", "partial", "not begun"]
+State = Literal["done", "running", "failed", "stale", "unpublished", "partial", "empty", "not begun"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class RangeStatus:
             return "failed"
         if counts.source and counts.complete and counts.sound and counts.published + counts.rejected == counts.source:
             return "done"
+        if not (counts.source or counts.published):
+            return "empty"
         if not (counts.summarized or counts.rejected or counts.published):
             return "not begun"
         if counts.stale or counts.orphans:
@@ -48,11 +52,18 @@ class RangeStatus:
 
 
 def range_status(connection: Connection, ranges: Sequence[IdRange]) -> list[RangeStatus]:
-    """Return the status of each range."""
+    """Return the status of each range. The texts of a range are read only where there is a result to compare."""
     leases = holders(connection)
+    ends = {"los": [r.lo for r in ranges], "his": [r.hi for r in ranges]}
+    begun = {IdRange(lo, hi) for lo, hi in connection.execute(statement("status_begun"), ends)}
+    counts = {span.ids: span.rows for span in rows_in(connection, SOURCE, [r for r in ranges if r not in begun])}
 
     def holder(r: IdRange) -> Holder | None:
-        touching = [h for h in leases if h.lo <= r.hi and h.hi >= r.lo]
+        # One that is over and covered more was no run of this range: it withdrew or deleted results.
+        touching = [h for h in leases if h.lo <= r.hi and h.hi >= r.lo and (h.alive or (r.lo <= h.lo and h.hi <= r.hi))]
         return max(touching, key=lambda h: (h.alive, h.taken_at), default=None)
 
-    return [RangeStatus(r, verify_range(connection, r), holder(r)) for r in ranges]
+    return [
+        RangeStatus(r, verify_range(connection, r) if r in begun else without_results(counts.get(r, 0)), holder(r))
+        for r in ranges
+    ]

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from psycopg import Connection
 from psycopg.rows import class_row
 
+from sum_assets.database.coverage import OUTSIDE, PUBLISHED, SOURCE, Span, rows_in, unusable_ids
+from sum_assets.database.range_registry import gaps
 from sum_assets.database.statements import statement
 from sum_assets.id_range import IdRange
 
@@ -53,8 +55,16 @@ def verify_range(connection: Connection, id_range: IdRange, fingerprint: str | N
     return row
 
 
+def without_results(rows: int) -> RangeState:
+    """Return the state of a range of so many rows of which nothing was generated, rejected or published."""
+    return RangeState(None, rows, 0, 0, 0, rows, 0, rows, 0, 0, 0, content_hash="")
+
+
 def uncovered(connection: Connection, ranges: Sequence[IdRange]) -> int:
-    """Count the source rows that lie in none of the ranges."""
-    parameters = {"los": [r.lo for r in ranges], "his": [r.hi for r in ranges]}
-    row = connection.execute(statement("verify_uncovered"), parameters).fetchone()
-    return int(row[0]) if row else 0
+    """Count the source rows that lie in none of the ranges, those without a usable ID among them."""
+    return unusable_ids(connection) + sum(span.rows for span in rows_in(connection, SOURCE, gaps(ranges)))
+
+
+def stray(connection: Connection, ranges: Sequence[IdRange]) -> list[Span]:
+    """Return the spans of IDs outside all ranges in which something is published."""
+    return rows_in(connection, PUBLISHED, sorted([*gaps(ranges), *OUTSIDE]))

@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from typing import cast
 
 import dagster as dg
+import psycopg
 
+from sum_assets.database.server_errors import explained
 from sum_assets.defs.asset_names import BENCHMARK_ASSETS, CORPUS_ASSETS
 from sum_assets.errors import EngineFaultError, UserError
 
@@ -29,6 +31,8 @@ def failing_clearly(context: dg.AssetExecutionContext) -> Iterator[None]:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     except EngineFaultError as error:
         raise dg.Failure(description=str(error)) from error
+    except psycopg.Error as error:
+        raise dg.Failure(description=str(explained(error) or error)) from error
 
 
 def _check_keys(context: dg.AssetExecutionContext) -> None:

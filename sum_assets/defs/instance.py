@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,8 +13,10 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
 )
 from dagster_postgres.utils import DagsterPostgresException
+from psycopg import Connection
 from sqlalchemy.exc import OperationalError
 
+from sum_assets.database.range_registry import begun_ranges, parse_keys, to_forget
 from sum_assets.database.reconnect import open_database
 from sum_assets.defs.asset_names import CORPUS_ASSETS
 from sum_assets.defs.assets.benchmark import presets
@@ -79,19 +81,32 @@ def set_pool(instance: dg.DagsterInstance, runs: int) -> None:
 
 
 def registered_ranges(instance: dg.DagsterInstance) -> list[IdRange]:
-    """Return the ID ranges, in order."""
-    return sorted(IdRange.from_key(key) for key in instance.get_dynamic_partitions(_NAME))
+    """Return the ID ranges, in order. Keys that are not valid are left out; `verify` and `status` name them."""
+    return parse_keys(registered_keys(instance))[0]
+
+
+def registered_keys(instance: dg.DagsterInstance) -> Sequence[str]:
+    """Return the partition keys of ID ranges, those that are not valid among them."""
+    return instance.get_dynamic_partitions(_NAME)
 
 
 def register_ranges(instance: dg.DagsterInstance, ranges: Sequence[IdRange]) -> None:
-    """Add ID ranges as partitions."""
+    """Add ID ranges as partitions. Raises UserError where one overlaps another."""
     instance.add_dynamic_partitions(_NAME, [r.key for r in ranges])
 
 
-def forget_ranges(instance: dg.DagsterInstance, ranges: Sequence[IdRange]) -> None:
+def forget_keys(instance: dg.DagsterInstance, keys: Iterable[str]) -> None:
     """Delete partitions; what was made of their abstracts stays."""
-    for id_range in ranges:
-        instance.delete_dynamic_partition(_NAME, id_range.key)
+    for key in keys:
+        instance.delete_dynamic_partition(_NAME, key)
+
+
+def repair_ranges(instance: dg.DagsterInstance, connection: Connection) -> list[str]:
+    """Forget partition keys that are not ID ranges, and ranges that overlap others. Return what was forgotten."""
+    ranges, invalid = parse_keys(registered_keys(instance))
+    forgotten = [*(r.key for r in to_forget(ranges, begun_ranges(connection))), *invalid]
+    forget_keys(instance, forgotten)
+    return forgotten
 
 
 def register_presets(instance: dg.DagsterInstance, names: Sequence[str]) -> None:

@@ -40,6 +40,14 @@ def _check_order(context: dg.AssetExecutionContext, keys: Sequence[str]) -> None
         )
 
 
+def no_abstracts(id_range: IdRange) -> str:
+    """Return the warning for a range whose rows all vanished, or that never had one."""
+    return (
+        f"The range {id_range.key} has no abstracts in the source. There is nothing to summarize; what was published "
+        "of it is withdrawn when it is published."
+    )
+
+
 def require_ascending(first: str, last: str) -> None:
     """Raise UserError where the first of two keys is above the last. Keys sort as the ID ranges do."""
     if first > last:

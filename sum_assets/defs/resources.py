@@ -13,6 +13,7 @@ from pydantic import Field
 from sum_assets.database.connection import connect
 from sum_assets.database.reconnect import Database, open_database
 from sum_assets.database.schema import require_schema
+from sum_assets.database.source_table import require_source
 from sum_assets.paths import in_demo
 from sum_assets.summarizer import GpuSettings, SummarizerSettings
 
@@ -70,7 +71,8 @@ class PostgresResource(dg.ConfigurableResource[Any]):
 
     @contextmanager
     def database(self) -> Iterator[Database]:
-        """Open a database that a run may wait for. Raises UserError where its schema does not fit this code."""
+        """Open a database that a run may wait for. Raises UserError where its schema or its source does not fit."""
         with open_database(wait_seconds=self.wait_seconds) as database:
             database.run(require_schema)
+            database.run(require_source)
             yield database

@@ -2,11 +2,11 @@
 
 import dagster as dg
 
+from sum_assets.database.range_registry import parse_keys
 from sum_assets.database.ranges import full_ranges
 from sum_assets.defs.partitions import id_ranges
 from sum_assets.defs.resources import PostgresResource
 from sum_assets.errors import UserError
-from sum_assets.id_range import IdRange
 
 
 @dg.sensor(
@@ -23,7 +23,7 @@ def grow_id_ranges(context: dg.SensorEvaluationContext, postgres: PostgresResour
         return dg.SkipReason("There are no ID ranges yet. Run `sum-assets ranges --rows N` once.")
     try:
         with postgres.connection() as connection:
-            new = full_ranges(connection, [IdRange.from_key(key) for key in keys])
+            new = full_ranges(connection, parse_keys(keys)[0])
     except UserError as error:
         raise dg.Failure(description=str(error)) from error
     if not new:

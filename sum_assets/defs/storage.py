@@ -14,15 +14,18 @@ from psycopg import conninfo
 from sqlalchemy import URL
 
 from sum_assets.database.connection import configured_url, connect
+from sum_assets.database.range_registry import adding
+from sum_assets.database.schema import require_schema
+from sum_assets.database.url import read_url
+from sum_assets.defs.dagster_schema import PLUGIN, SCHEMA
 from sum_assets.defs.partitions import id_ranges
 from sum_assets.errors import UserError
+from sum_assets.id_range import IdRange
 from sum_assets.paths import dagster_dir, home
-
-SCHEMA = "dagster"
 
 
 class SortedPartitionsStorage(PostgresEventLogStorage):
-    """Returns the ID ranges in the order of their IDs.
+    """Returns the ID ranges in the order of their IDs, and adds none that overlaps another.
 
     Dagster returns dynamic partitions as they were registered, and takes a range of them by this order: in the UI, in
     a run, and in a backfill. Ranges that are added below others would be in no range that ends among these.
@@ -32,6 +35,21 @@ class SortedPartitionsStorage(PostgresEventLogStorage):
         """Return the keys; those of ID ranges sort as the ranges do."""
         keys = super().get_dynamic_partitions(partitions_def_name)
         return sorted(keys) if partitions_def_name == id_ranges.name else keys
+
+    def add_dynamic_partitions(self, partitions_def_name: str, partition_keys: Sequence[str]) -> None:
+        """Add keys. Raises UserError where one of them is not a valid ID range, or overlaps another.
+
+        The command line, the UI and the sensor all come through here.
+        """
+        add, present = super().add_dynamic_partitions, super().get_dynamic_partitions
+        if partitions_def_name != id_ranges.name or not partition_keys:
+            add(partitions_def_name, partition_keys)
+            return
+        new = [IdRange.from_key(key) for key in partition_keys]
+        with connect() as connection:
+            require_schema(connection)
+            with adding(connection, new, lambda: present(partitions_def_name)):
+                add(partitions_def_name, partition_keys)
 
     def get_paginated_dynamic_partitions(
         self, partitions_def_name: str, limit: int, ascending: bool, cursor: str | None = None
@@ -77,21 +95,12 @@ class SumAssetsStorage(DagsterPostgresStorage):
 def sqlalchemy_url(url: str) -> str:
     """Return a libpq URL in the form that dagster-postgres passes to SQLAlchemy, tables in our schema.
 
-    The driver is named because a bare `postgresql://` means psycopg 3 to SQLAlchemy 2.1, and
-    dagster-postgres expects psycopg2.
+    libpq reads it there too, as one string: SQLAlchemy knows no service files, and not all forms of several hosts. The
+    driver is named because a bare `postgresql://` means psycopg 3 to SQLAlchemy 2.1, and dagster-postgres expects
+    psycopg2.
     """
-    parts = {name: str(value) for name, value in conninfo.conninfo_to_dict(url).items()}
-    options = f"{parts.pop('options', '')} -csearch_path={SCHEMA}".strip()
-    known = {name: parts.pop(name, None) for name in ("user", "password", "host", "port", "dbname")}
-    host = known["host"]
-    if host and host.startswith("/"):  # a folder of sockets
-        parts["host"], host = host, None
-    return URL.create(
-        "postgresql+psycopg2",
-        username=known["user"],
-        password=known["password"],
-        host=host,
-        port=int(known["port"]) if known["port"] else None,
-        database=known["dbname"],
-        query={**parts, "options": options},
-    ).render_as_string(hide_password=False)
+    parameters = read_url(url)
+    user = parameters.pop("user", None)
+    password = parameters.pop("password", None) if user else None  # apart, where SQLAlchemy does not print it
+    query = {"dsn": conninfo.make_conninfo("", **parameters), "plugin": PLUGIN}
+    return URL.create("postgresql+psycopg2", user, password, query=query).render_as_string(hide_password=False)

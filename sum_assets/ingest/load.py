@@ -4,26 +4,32 @@ import io
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from psycopg import Connection
 
+from sum_assets.database.characters import unstorable
 from sum_assets.database.statements import statement
 from sum_assets.errors import UserError
+from sum_assets.ingest.id_space import agreed_id_space, corpus_id_space, set_id_space
 from sum_assets.ingest.readers import read_records
-from sum_assets.ingest.records import ReaderOptions, Skipped
+from sum_assets.ingest.records import IdSpace, ReaderOptions, Record, Remark, Skipped, Withdrawal
 
 BUFFER = 1 << 17  # bytes read from disk at once
+_COPY = "COPY pg_temp.load_record (abstract_id, title, abstract, version, version_scheme, is_deletion) FROM STDIN"
 EXAMPLES = 5  # of where a reason to skip was met
 
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """Records of one file: `read` is the sum of inserted, updated, unchanged and all skipped.
+    """Records of one file.
 
-    `unchanged` are those stored already, or not as new as the stored one or another of the same file.
+    `read` is the sum of inserted, updated, unchanged, older, repeated, deletions and all skipped.
+    `older` are not loaded, since the stored version or withdrawal is newer; `repeated`, since the file has a newer
+    record of the same ID. `incomparable` of the updated replace a text whose version does not compare. `withdrawn`
+    counts stored abstracts that are gone; `kept` those that stay although the file has none for their ID.
     """
 
     read: int
@@ -32,6 +38,13 @@ class LoadReport:
     unchanged: int
     skipped: dict[str, int]
     examples: dict[str, list[str]]
+    remarks: list[str] = field(default_factory=list)
+    older: int = 0
+    repeated: int = 0
+    incomparable: int = 0
+    deletions: int = 0
+    withdrawn: int = 0
+    kept: int = 0
 
 
 def load_file(
@@ -44,40 +57,96 @@ def load_file(
 
     `connection` is in autocommit mode. `on_progress` gets, now and then, the number of bytes read so far of
     the file on disk; the last call gets its size. Raises UserError, having loaded nothing, where the file
-    is missing, of unknown format, cut off or corrupt, or lacks a column.
+    is missing, of unknown format, cut off or corrupt, lacks a column, or has other IDs than the corpus.
     """
     try:
         size = path.stat().st_size
         file = _Counted(path, lambda count: on_progress(min(count, size)))
     except OSError as error:
         raise UserError(f"Cannot open {path}: {error.strerror}. Check its name and permissions.") from error
-    loadable = 0
+    options = options or ReaderOptions()
+    texts = deletions = 0
+    remarks: list[str] = []
     skipped: Counter[str] = Counter()
     examples: defaultdict[str, list[str]] = defaultdict(list)
+    spaces: set[IdSpace | None] = set()
     with io.BufferedReader(file, BUFFER) as stream, connection.transaction(), connection.cursor() as cursor:
+        corpus = corpus_id_space(connection)
         cursor.execute(statement("load_table"))
-        with (
-            closing(read_records(stream, path, options or ReaderOptions())) as records,
-            cursor.copy("COPY load_record (abstract_id, title, abstract, version) FROM STDIN") as copy,
-        ):
-            for record in records:
+        with closing(read_records(stream, path, options)) as records, cursor.copy(_COPY) as copy:
+            for read in records:
+                if isinstance(read, Remark):
+                    remarks.append(read.text)
+                    continue
+                record = _storable(connection, read)
+                row: Record | Withdrawal | None
                 if isinstance(record, Skipped):
                     skipped[record.reason] += 1
                     if len(examples[record.reason]) < EXAMPLES:
                         examples[record.reason].append(record.where)
+                    row = record.withdrawal
                 else:
-                    loadable += 1
-                    copy.write_row((record.abstract_id, record.title, record.abstract, record.version))
-        inserted, updated = cursor.execute(statement("load_upsert")).fetchone() or (0, 0)
+                    row = record
+                if row is None:
+                    continue
+                space = row.id_space or options.id_space
+                if space not in spaces:
+                    spaces.add(space)
+                    _require_one_space(path, spaces)
+                    agreed_id_space(path, space, options.id_space, corpus)  # before the whole file is read
+                if isinstance(row, Record):
+                    texts += 1
+                    copy.write_row((row.abstract_id, row.title, row.abstract, row.version, row.version_scheme, False))
+                else:
+                    deletions += row.is_deletion
+                    copy.write_row((row.abstract_id, None, None, row.version, row.version_scheme, row.is_deletion))
+        if spaces:
+            (space,) = spaces
+            cursor.execute("LOCK TABLE sum_assets.corpus_id_space IN SHARE ROW EXCLUSIVE MODE")
+            corpus = corpus_id_space(connection)
+            agreed = agreed_id_space(path, space, options.id_space, corpus)
+            set_id_space(connection, agreed)
+            if space is None and agreed != "own":
+                remarks.append("the IDs are taken for PMIDs, as those of the corpus are")
+        cursor.execute("ANALYZE pg_temp.load_record")  # else the joins may be nested loops
+        done: Counter[str] = Counter(dict(cursor.execute(statement("load_apply")).fetchall()))
     on_progress(size)
+    loaded = sum(done[action] for action in ("insert", "update", "replace", "unchanged", "older"))
     return LoadReport(
-        read=loadable + skipped.total(),
-        inserted=inserted,
-        updated=updated,
-        unchanged=loadable - inserted - updated,
+        read=texts + deletions + skipped.total(),
+        inserted=done["insert"],
+        updated=done["update"] + done["replace"],
+        unchanged=done["unchanged"],
         skipped=dict(skipped),
         examples=dict(examples),
+        remarks=remarks,
+        older=done["older"],
+        repeated=texts - loaded,
+        incomparable=done["replace"],
+        deletions=deletions,
+        withdrawn=done["withdraw"],
+        kept=done["keep"],
     )
+
+
+def _require_one_space(path: Path, spaces: set[IdSpace | None]) -> None:
+    """Raise UserError where a file has IDs such as PMC5 and others such as 5."""
+    if len(spaces) > 1:
+        raise UserError(
+            f"{path} has IDs with PMC and bare numbers: PMC5 and 5 are two articles. Split it, or add --id-space pmc "
+            "if all are PMC IDs."
+        )
+
+
+def _storable(connection: Connection, record: Record | Withdrawal | Skipped) -> Record | Withdrawal | Skipped:
+    """Return what is left of a record in the encoding of the database: all of it, that is, if it is UTF8."""
+    if not isinstance(record, Record):
+        return record
+    if missing := unstorable(connection, record.abstract):
+        return Skipped("unstorable_character", f"ID {record.abstract_id}, {missing}")
+    if record.title and unstorable(connection, record.title):
+        return replace(record, title=None)
+    return record
 
 
 class _Counted(io.FileIO):

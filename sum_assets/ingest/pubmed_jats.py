@@ -5,53 +5,63 @@ markup; of JATS it takes author summaries and TeX for abstract, and raises on ar
 """
 
 import io
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from lxml import etree
+from sum_assets.ingest.records import ReaderOptions, Record, Skipped, Withdrawal, make_deletion, make_record
+from sum_assets.ingest.xml_stream import Entry, read_entries
+from sum_assets.ingest.xml_text import local_name, visible_text
 
-from sum_assets.ingest.records import ReaderOptions, Record, Skipped, make_record
-
-# An entity that is left alone can read no file and open no connection, nor grow.
-_XML = {"resolve_entities": False, "load_dtd": False, "no_network": True}
+_NAMES = ("PubmedArticle", "PubmedBookArticle", "article", "DeleteCitation", "DeleteDocument", "header")
+_OF_VERSION = 100_000_000  # a version of PubMed's and a day: nyyyymmdd
+_OAI_ID = re.compile(r"oai:pubmedcentral\.nih\.gov:([0-9]+)")
 _JATS_IDS = {"pmc": ("pmc", "pmcid"), "pmid": ("pmid",)}
 
 
-def read_xml(stream: io.BufferedReader, options: ReaderOptions) -> Iterator[Record | Skipped]:
-    """Yield the records of a PubMed or JATS file, distinguished by the root element."""
-    head = etree.XMLPullParser(events=["start"], **_XML)
-    head.feed(stream.peek())
-    root = next((element.tag for _, element in head.read_events()), None)
-    if root == "PubmedArticleSet":
-        yield from _pubmed(stream)
-    elif root == "article":
-        yield _jats(stream.read(), options)
-    elif root is None:
-        head.close()  # raises what is wrong
-    else:
-        raise ValueError(f"its root element is {root}, neither PubmedArticleSet (PubMed) nor article (JATS)")
+def read_xml(stream: io.BufferedIOBase, options: ReaderOptions) -> Iterator[Record | Withdrawal | Skipped]:
+    """Yield the records of a PubMed or JATS file: one article, or many in whatever holds them."""
+    for entry in read_entries(stream, _NAMES):
+        match local_name(entry.element):
+            case "PubmedArticle" | "PubmedBookArticle":
+                yield _citation(entry)
+            case "DeleteCitation" | "DeleteDocument":
+                yield from _deletions(entry)
+            case "header":
+                if entry.element.get("status") == "deleted":
+                    yield _deleted_by_oai(entry, options)
+            case "article" if next(entry.element.iterancestors("{*}article"), None) is None:
+                yield _jats(entry, options)
 
 
-def _pubmed(stream: io.BufferedReader) -> Iterator[Record | Skipped]:
-    articles = etree.iterparse(stream, tag=("PubmedArticle", "PubmedBookArticle"), **_XML)
-    for _, article in articles:
-        yield _citation(article)
-        article.clear()
-        while article.getprevious() is not None:
-            del article.getparent()[0]
+def _deletions(entry: Entry) -> Iterator[Withdrawal | Skipped]:
+    for pmid in entry.element.iterfind("{*}PMID"):
+        # After every day of the version that is deleted, before any later version.
+        version = int(pmid.get("Version", "1")) * _OF_VERSION + _OF_VERSION - 1
+        yield make_deletion(visible_text(pmid), version, f"deletion of PMID {visible_text(pmid)}", "pubmed", "pmid")
 
 
-def _citation(article: Any) -> Record | Skipped:
+def _deleted_by_oai(entry: Entry, options: ReaderOptions) -> Withdrawal | Skipped:
+    identifier = visible_text(entry.element.find("{*}identifier"))
+    match = _OAI_ID.fullmatch(identifier) if options.jats_id == "pmc" else None
+    return make_deletion(match[1] if match else identifier, 0, f"deletion of {identifier}", "none", "pmc")
+
+
+def _citation(entry: Entry) -> Record | Skipped:
+    article = entry.element
     head = next(article.iterchildren("MedlineCitation", "BookDocument"), article)
     body = head if head.tag == "BookDocument" else head.find("Article")
-    pmid = head.findtext("PMID", "")
-    where = f"PMID {pmid}" if pmid else f"line {article.sourceline}"
+    pmid = visible_text(head.find("PMID"))
+    where = f"PMID {pmid}" if pmid else f"line {entry.line}"
     if body is None:
-        return make_record(pmid, "", "", 0, where)
-    parts = [(part.get("Label"), _plain(part)) for part in body.iterfind("Abstract/AbstractText")]
+        return make_record(pmid, "", "", 0, where, "pubmed", "pmid")
+    parts = [(part.get("Label"), visible_text(part)) for part in body.iterfind("Abstract/AbstractText")]
     abstract = "\n".join(f"{label}: {text}" if label else text for label, text in parts if text)
     version = int(head.find("PMID").get("Version", "1")) if pmid else 0
-    return make_record(pmid, _plain(body.find("ArticleTitle")), abstract, version * 100_000_000 + _day(head), where)
+    title = visible_text(body.find("ArticleTitle"))
+    record = make_record(pmid, title, abstract, version * _OF_VERSION + _day(head), where, "pubmed", "pmid")
+    return _whole(entry, record, where)
 
 
 def _day(citation: Any) -> int:
@@ -63,23 +73,25 @@ def _day(citation: Any) -> int:
     return 0
 
 
-def _plain(element: Any) -> str:
-    if element is None:
-        return ""
-    etree.strip_elements(element, "tex-math", with_tail=False)  # a formula stands beside it as text
-    return " ".join("".join(element.itertext()).split())
-
-
-def _jats(article: bytes, options: ReaderOptions) -> Record | Skipped:
-    meta = etree.fromstring(article, etree.XMLParser(**_XML)).find("front/article-meta")
+def _jats(entry: Entry, options: ReaderOptions) -> Record | Skipped:
+    where = "the article" if entry.is_whole_file else f"line {entry.line}"
+    meta = entry.element.find("{*}front/{*}article-meta")
     if meta is None:
-        return make_record("", "", "", 0, "article-meta")
-    ids = {each.get("pub-id-type"): (each.text or "").strip() for each in meta.iterfind("article-id")}
+        return make_record("", "", "", 0, f"article-meta of {where}")
+    ids = {each.get("pub-id-type"): visible_text(each) for each in meta.iterfind("{*}article-id")}
     article_id = next((ids[kind] for kind in _JATS_IDS[options.jats_id] if kind in ids), "")
-    titles = [_plain(meta.find(f"title-group/{part}")) for part in ("article-title", "subtitle")]
+    titles = [visible_text(meta.find(f"{{*}}title-group/{{*}}{part}")) for part in ("article-title", "subtitle")]
     # Author summaries, highlights and the like are abstracts with a type.
-    abstracts = meta.findall("abstract")
+    abstracts = meta.findall("{*}abstract")
     main = next((each for each in abstracts if each.get("abstract-type") is None), *abstracts[:1] or [None])
-    parts = [] if main is None else [_plain(each) for each in main.iter("title", "p")]
-    abstract = " ".join(filter(None, parts)) or _plain(main)
-    return make_record(article_id, " ".join(filter(None, titles)), abstract, 0, "the article")
+    title = " ".join(filter(None, titles))
+    return _whole(entry, make_record(article_id, title, visible_text(main), 0, where, "none", options.jats_id), where)
+
+
+def _whole(entry: Entry, record: Record | Skipped, where: str) -> Record | Skipped:
+    """Return the record without a title, or the reason to skip it, where the text of an entity is missing from it."""
+    if isinstance(record, Skipped):
+        return record
+    if entry.lacks_text(record.abstract):
+        return Skipped("unknown_entity", where)
+    return replace(record, title=None) if record.title and entry.lacks_text(record.title) else record

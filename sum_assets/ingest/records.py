@@ -1,36 +1,86 @@
 """The records of a corpus file, and what makes one loadable."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from sum_assets.errors import UserError
 from sum_assets.id_range import LARGEST_ID
 
-Reason = Literal["bad_id", "no_abstract", "nul_character", "lone_surrogate"]
+Reason = Literal[
+    "bad_id",
+    "no_abstract",
+    "nul_character",
+    "lone_surrogate",
+    "unstorable_character",
+    "wrong_encoding",
+    "unknown_entity",
+]
 
-_ID = re.compile("(?:PMC)?([0-9]{1,20})")
+#: The numbering that an ID belongs to. PMC5 and PMID 5 are two articles.
+IdSpace = Literal["pmid", "pmc", "own"]
+#: Versions compare within one scheme: PubMed's version and day, a column of the user's, or no version at all.
+VersionScheme = Literal["pubmed", "column", "none"]
+
+# Programs that hold missing IDs as NaN write all of them as floats: 12345.0.
+_ID = re.compile(r"PMC([0-9]{1,20})|([0-9]{1,20})(?:\.0+)?")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class ReaderOptions:
-    """Where a file holds what; `title_column=None` takes the column `title` if there is one."""
+    """Where a file holds what, and how it is written.
+
+    `title_column=None` takes the column `title` if there is one; `delimiter=None` is a tab in .tsv, else a comma;
+    `encoding=None` is UTF-8, and a file that is not is refused; `id_space` says what bare numbers are.
+    Raises UserError where an option cannot be used.
+    """
 
     id_column: str = "abstract_id"
     abstract_column: str = "abstract"
     title_column: str | None = None
     version_column: str | None = None
     jats_id: Literal["pmc", "pmid"] = "pmc"
+    delimiter: str | None = None
+    encoding: str | None = None
+    backslash_escapes: bool = False
+    id_space: IdSpace | None = None
+
+    def __post_init__(self) -> None:
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\\\r\n\0 '):
+            raise UserError(f"--delimiter is {self.delimiter!r}. Name one character, such as ';', or tab.")
+        try:
+            "a".encode(self.encoding or "utf-8")
+        except LookupError as error:
+            raise UserError(
+                f"--encoding {self.encoding} is unknown. Name one of Python's, such as cp1252 or utf-16."
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An abstract that PostgreSQL can hold. Of two of one ID the larger version is the newer."""
+    """An abstract that PostgreSQL can hold. Of two of one ID the larger version is the newer.
+
+    `id_space` is None where the ID is a bare number.
+    """
 
     abstract_id: int
     title: str | None
     abstract: str
     version: int
+    version_scheme: VersionScheme = "none"
+    id_space: IdSpace | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """An ID whose stored abstract goes, if it is older: the file deletes it, or has a newer version without one."""
+
+    abstract_id: int
+    version: int
+    version_scheme: VersionScheme
+    id_space: IdSpace | None
+    is_deletion: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +89,68 @@ class Skipped:
 
     reason: Reason
     where: str
+    withdrawal: Withdrawal | None = field(default=None, compare=False)
 
 
-def make_record(id_text: str, title: str, abstract: str, version: int, where: str) -> Record | Skipped:
-    """Return a record where PostgreSQL can hold it, else the reason to skip it."""
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What a person should know of the whole file."""
+
+    text: str
+
+
+Item = Record | Withdrawal | Skipped | Remark
+
+
+def make_record(
+    id_text: str,
+    title: str,
+    abstract: str,
+    version: int,
+    where: str,
+    version_scheme: VersionScheme = "none",
+    id_space: IdSpace | None = None,
+) -> Record | Skipped:
+    """Return a record where PostgreSQL can hold it, else the reason to skip it.
+
+    An ID after `PMC` is a PMC ID; `id_space` is that of a bare number.
+    """
     match = _ID.fullmatch(id_text.strip())
-    if not match or not 1 <= int(match[1]) <= LARGEST_ID:
+    abstract_id = int(match[1] or match[2]) if match else 0
+    if match and match[1]:
+        abstract_id, id_space = (0, None) if id_space == "pmid" else (abstract_id, "pmc")
+    if not 1 <= abstract_id <= LARGEST_ID:
         return Skipped("bad_id", f"{where}, ID {id_text[:40]!r}")
     if not abstract.strip():
-        return Skipped("no_abstract", where)
+        withdrawal = Withdrawal(abstract_id, version, version_scheme, id_space, is_deletion=False)
+        return Skipped("no_abstract", where, withdrawal)
     if "\0" in abstract:
         return Skipped("nul_character", where)
     if _SURROGATE.search(abstract):
-        return Skipped("lone_surrogate", where)
+        return Skipped("wrong_encoding" if is_undecodable(abstract) else "lone_surrogate", where)
     # A title is not worth losing an abstract for.
     usable = title.strip() and "\0" not in title and not _SURROGATE.search(title)
-    return Record(int(match[1]), title if usable else None, abstract, version)
+    return Record(abstract_id, title if usable else None, abstract, version, version_scheme, id_space)
+
+
+def make_deletion(
+    id_text: str, version: int, where: str, scheme: VersionScheme, space: IdSpace
+) -> Withdrawal | Skipped:
+    """Return what withdraws an ID, or the reason to skip it."""
+    record = make_record(id_text, "", "deleted", version, where, scheme, space)
+    if isinstance(record, Skipped):
+        return record
+    return Withdrawal(record.abstract_id, version, scheme, record.id_space, is_deletion=True)
+
+
+def is_undecodable(text: str) -> bool:
+    """Tell whether a text has bytes that its encoding lacks, by `surrogateescape`, rather than lone surrogates."""
+    if not _SURROGATE.search(text):
+        return False
+    try:
+        text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogatepass")
+    except UnicodeEncodeError:
+        return False
+    except UnicodeDecodeError:
+        return True
+    return False

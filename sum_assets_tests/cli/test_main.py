@@ -15,7 +15,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
-from psycopg import Connection
+from psycopg import Connection, conninfo
 
 from sum_assets.database import device_losses
 from sum_assets.database.range_lease import range_lease
@@ -25,6 +25,24 @@ from sum_assets.paths import DEMO_VARIABLE, URL_VARIABLE
 from sum_assets_tests.tiny_models import sentence
 
 Run = Callable[..., tuple[int, str, str]]
+#: Each command that uses the database, with arguments that it takes.
+COMMANDS = [
+    ["init"],
+    ["init", "--source", "sum_assets.corpus_abstract"],
+    ["load", "FILE", "--id-column", "pmcid"],
+    ["ranges"],
+    ["ranges", "--rows", "5"],
+    ["verify"],
+    ["status"],
+    ["unpublish", "--yes"],
+    ["discard", "--fingerprint", "f", "--yes"],
+    ["devices", "reset"],
+    ["materialize", "0000000001-0000000002"],
+    ["backfill"],
+    ["sweep", "sweeps/cpu.yaml"],
+    ["benchmark"],
+    ["report"],
+]
 
 
 @pytest.fixture
@@ -97,6 +115,9 @@ def test_a_published_range_that_is_not_whole_fails_verify(
         assert (code, problem in out) == (1, True), out
         assert f"1 published ranges are not whole, the first {key}" in err
     assert run("materialize", key, "--config", run_config)[0] == 0
+    code, _, err = run("verify")
+    assert (code, "1 rows of the source are in no ID range, the first has ID 0" in err) == (1, True), err
+    assert run("ranges", "--rows", 100)[0] == 0
     assert run("verify")[0] == 0
 
 
@@ -306,3 +327,48 @@ def test_status_tells_each_range(
         assert (code, f"The range {fourth} is being worked on by run somebody on" in err) == (1, True), err
     assert run("materialize", fourth, "-c", tmp_path / "all")[0] == 0
     assert states()[3] == "done"
+
+
+def test_verify_before_any_range_says_so(run: Run, database_url: str) -> None:
+    assert run("verify") == (0, "There are no ID ranges yet; 0 rows of the source wait for one.\n", "")
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_an_error_of_the_server_is_a_sentence(
+    run: Run, database: Connection, database_url: str, arguments: list[str], corpus_file: Path
+) -> None:
+    name = conninfo.conninfo_to_dict(database_url)["dbname"]
+    database.execute(f"ALTER DATABASE {name} SET statement_timeout = '300ms'".encode())
+    with database.transaction():
+        database.execute("LOCK sum_assets.schema_migration")
+        code, _, err = run(*(str(corpus_file) if argument == "FILE" else argument for argument in arguments))
+    assert code == 1
+    if arguments[0] not in ("materialize", "backfill"):  # they find no range before they look at our tables
+        assert "Error: The server canceled a statement: canceling statement due to statement timeout." in err
+
+
+@pytest.mark.parametrize("arguments", [["ranges"], ["verify"], ["status"], ["backfill"]], ids=" ".join)
+def test_so_is_an_error_in_dagsters_tables(
+    run: Run, instance: dg.DagsterInstance, database: Connection, database_url: str, arguments: list[str]
+) -> None:
+    name = conninfo.conninfo_to_dict(database_url)["dbname"]
+    database.execute(f"ALTER DATABASE {name} SET statement_timeout = '300ms'".encode())
+    with database.transaction():
+        database.execute("LOCK dagster.dynamic_partitions")
+        code, _, err = run(*arguments)
+    assert (code, err[:45]) == (1, "Error: The server canceled a statement: cance")
+    database.execute("ALTER TABLE dagster.dynamic_partitions RENAME partition TO renamed")
+    code, _, err = run(*arguments)
+    assert (code, err[:48]) == (1, "Error: The database refused a statement (42703):")
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_a_url_that_is_not_valid_is_repeated_by_no_command(
+    run: Run, arguments: list[str], corpus_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URL_VARIABLE, "postgresql://u:s3/cr@t@h/x")
+    code, out, err = run(*(str(corpus_file) if argument == "FILE" else argument for argument in arguments))
+    assert code == 1
+    assert f"Error: {URL_VARIABLE} is not a valid PostgreSQL URL" in err
+    assert "s3" not in out + err.replace(str(corpus_file), "")
+    assert "cr@" not in out + err

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
+from urllib.parse import quote
 
 import dagster as dg
 import pytest
@@ -15,7 +16,6 @@ from sum_assets.defs.definitions import defs
 from sum_assets.defs.instance import POOL, open_instance, register_ranges, registered_ranges, set_pool
 from sum_assets.defs.resources import PostgresResource
 from sum_assets.defs.sensors import grow_id_ranges
-from sum_assets.defs.storage import sqlalchemy_url
 from sum_assets.id_range import IdRange
 from sum_assets.paths import URL_VARIABLE, project_file
 
@@ -70,21 +70,27 @@ def test_a_role_that_may_not_create_schemas_opens_the_storage(
         database.execute(f"DROP ROLE {role}".encode())
 
 
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        (
-            "postgresql://u:p%40w@db:6543/lab",
-            "postgresql+psycopg2://u:p%40w@db:6543/lab?options=-csearch_path%3Ddagster",
-        ),
-        (
-            "postgresql://u@/lab?host=/run/pg&sslmode=disable",
-            "postgresql+psycopg2://u@/lab?host=%2Frun%2Fpg&options=-csearch_path%3Ddagster&sslmode=disable",
-        ),
-    ],
-)
-def test_urls_name_driver_and_schema(url: str, expected: str) -> None:
-    assert sqlalchemy_url(url) == expected
+def test_any_form_of_the_url_opens_the_storage(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = conninfo.conninfo_to_dict(database_url)
+    folder, name = str(parts["host"]), str(parts["dbname"])
+    (tmp_path / "services").write_text(f"[lab]\nhost={folder}\ndbname={name}\nuser=postgres\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    quoted = quote(folder, safe="")
+    forms = [
+        f"postgresql://postgres:a%40b%2Fc@/{name}?host={quoted}",
+        f"postgresql://postgres@127.0.0.1:1,{quoted}:5432/{name}?target_session_attrs=read-write",
+        f"host=/nowhere,{folder} port=5432 dbname={name} user=postgres target_session_attrs=primary",
+        "service=lab",
+        "postgresql://?service=lab",
+    ]
+    for number, url in enumerate(forms):
+        monkeypatch.setenv(URL_VARIABLE, url)
+        with open_instance() as instance:
+            register_ranges(instance, [IdRange(number, number)])
+            instance.optimize_for_webserver(1000, 100, 1)
+            assert registered_ranges(instance) == [IdRange(i, i) for i in range(number + 1)]
 
 
 def test_the_sensor_adds_a_range_as_soon_as_it_is_full(instance: dg.DagsterInstance, database: Connection) -> None:

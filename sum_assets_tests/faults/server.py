@@ -16,7 +16,8 @@ from psycopg import conninfo
 
 from sum_assets.database import embedded
 from sum_assets.database.processes import process_start
-from sum_assets.database.schema import migrate, point_source
+from sum_assets.database.schema import migrate
+from sum_assets.database.source_table import point_source
 from sum_assets.defs.instance import open_instance, register_ranges
 from sum_assets.id_range import IdRange
 from sum_assets.paths import DEMO_VARIABLE, URL_VARIABLE

@@ -61,7 +61,7 @@ def test_pubmed_twice_changes_nothing(database: Connection, pubmed_file: Path) -
     fields, growth, progress = json.loads(subprocess.check_output(command))
     first = LoadReport(**fields)
     ids = 18_445 - 5  # 3 PMIDs come in 4, 2 and 2 versions
-    assert first == LoadReport(20_788, ids, 0, 5, {"no_abstract": 2_343}, first.examples)
+    assert first == LoadReport(20_808, ids, 0, 0, {"no_abstract": 2_343}, first.examples, repeated=5, deletions=20)
     assert [len(wheres) for wheres in first.examples.values()] == [5]
     assert growth < 30  # MiB; the XML is 222, its rows are 40
     assert progress == sorted(progress)
@@ -75,7 +75,7 @@ def test_pubmed_twice_changes_nothing(database: Connection, pubmed_file: Path) -
     assert newest[30271887][3] == 4_20210607
 
     second = load_file(database, pubmed_file)
-    assert second == LoadReport(20_788, 0, 0, 18_445, {"no_abstract": 2_343}, first.examples)
+    assert second == LoadReport(20_808, 0, 0, ids, {"no_abstract": 2_343}, first.examples, repeated=5, deletions=20)
     assert stored(database) == rows
 
 
@@ -89,7 +89,7 @@ def test_newest_version_wins_in_any_order(database: Connection, tmp_path: Path) 
         changes = [1, *[int(later != earlier) for earlier, later in itertools.pairwise(records)]]
         assert [report.inserted + report.updated for report in reports] == changes
     together = written(tmp_path / "together.csv", "1,,text 5,5", "1,,text 6,6", "1,,text 4,4", "2,,other,0")
-    assert load_file(database, together, VERSIONED) == LoadReport(4, 1, 1, 2, {}, {})
+    assert load_file(database, together, VERSIONED) == LoadReport(4, 1, 1, 0, {}, {}, repeated=2)
     assert [row[:4] for row in stored(database)] == [(1, None, "text 6", 6), (2, None, "other", 0)]
 
 
@@ -108,7 +108,10 @@ def test_files_of_several_formats_meet_in_one_table(database: Connection, pubmed
     assert [load_file(database, path).inserted for path in articles] == [1] * 8
     path = tmp_path / "a.parquet"
     parquet.write_table(pa.table({"abstract_id": [3166277, 1], "abstract": ["new", "first"]}), path)
-    assert load_file(database, path) == LoadReport(2, 1, 1, 0, {}, {})
+    with pytest.raises(UserError, match=r"the corpus has PMC IDs: .* If these are PMC IDs too, add --id-space pmc"):
+        load_file(database, path)
+    report = load_file(database, path, ReaderOptions(id_space="pmc"))
+    assert report == LoadReport(2, 1, 1, 0, {}, {})
     assert len(stored(database)) == 9
 
 

@@ -2,12 +2,9 @@
 
 import dagster as dg
 
-from sum_assets.database.reconnect import Database
-from sum_assets.database.source_profile import FRACTIONS, Profile, profile, record_profile
-from sum_assets.defs.partitions import id_ranges, joint_data_version, ranges_of
+from sum_assets.database.source_profile import FRACTIONS, profile, record_profile
+from sum_assets.defs.partitions import id_ranges, joint_data_version, no_abstracts, ranges_of
 from sum_assets.defs.resources import PostgresResource
-from sum_assets.errors import UserError
-from sum_assets.id_range import IdRange
 
 
 @dg.asset(partitions_def=id_ranges, group_name="corpus", kinds={"postgres"}, code_version="1")
@@ -20,7 +17,10 @@ def abstracts(context: dg.AssetExecutionContext, postgres: PostgresResource) -> 
     hashes = []
     with ranges_of(context) as ranges, postgres.database() as database:
         for id_range in ranges:
-            range_profile = _profile(database, id_range)
+            range_profile = database.run(profile, id_range)
+            if not range_profile.rows:
+                context.log.warning(no_abstracts(id_range))
+            database.run(record_profile, id_range, range_profile)
             hashes.append(range_profile.content_hash)
             context.add_asset_metadata(
                 {
@@ -40,11 +40,3 @@ def abstracts(context: dg.AssetExecutionContext, postgres: PostgresResource) -> 
                 partition_key=id_range.key,
             )
     return dg.MaterializeResult(data_version=joint_data_version(hashes))
-
-
-def _profile(database: Database, id_range: IdRange) -> Profile:
-    range_profile = database.run(profile, id_range)
-    if not range_profile.rows:
-        raise UserError(f"The range {id_range.key} has no abstracts in the source.")
-    database.run(record_profile, id_range, range_profile)
-    return range_profile

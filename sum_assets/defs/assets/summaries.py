@@ -13,7 +13,7 @@ from sum_assets.database.results import ResultStore
 from sum_assets.database.source import count_source
 from sum_assets.database.verify import verify_range
 from sum_assets.defs.metadata import range_metadata
-from sum_assets.defs.partitions import id_ranges, joint_data_version, ranges_of
+from sum_assets.defs.partitions import id_ranges, joint_data_version, no_abstracts, ranges_of
 from sum_assets.defs.resources import GpuResource, PostgresResource, SummarizerResource
 from sum_assets.errors import UserError
 from sum_assets.pipeline import summarize_range
@@ -95,6 +95,8 @@ def summaries(
                         stop=stop,
                     )
                 state = database.run(verify_range, id_range, fingerprint)
+                if not state.source:
+                    log(no_abstracts(id_range))
                 log(f"{id_range.key}\n{render_range_report(result, corpus_rows)}")
                 metadata = range_metadata(result, corpus_rows, state, (database.outages, database.seconds_away))
                 if verdict:

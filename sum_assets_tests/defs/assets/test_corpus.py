@@ -286,14 +286,57 @@ def test_bad_configuration_fails_before_anything_is_written(
     assert writers(corpus) == {}
 
 
-def test_an_empty_range_and_a_missing_schema_are_named(
+def test_a_range_whose_rows_vanished_is_withdrawn_and_its_neighbours_are_done(
     corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
 ) -> None:
-    empty = IdRange(31, 40)
-    register_ranges(instance, [empty])
-    for asset in ("abstracts", "summaries"):
-        result = run_asset(instance, asset, empty, config if asset == "summaries" else {})
-        assert "The range 0000000031-0000000040 has no abstracts in the source" in failure_message(result)
+    assert materialize(instance, FIRST.key, SECOND.key, config).success
+    corpus.execute("DELETE FROM article WHERE id BETWEEN 1 AND 10")
+    never = IdRange(31, 40)
+    register_ranges(instance, [never])
+    result = materialize(instance, FIRST.key, never.key, config)
+    assert result.success
+    assert published(corpus) == {i: copied(i) for i in range(11, 31)}
+    assert metadata(instance, "summary_table", FIRST)["withdrawn"] == 10
+    assert metadata(instance, "abstracts", FIRST)["dagster/partition_row_count"] == 0
+    logged = " ".join(entry.user_message for entry in instance.all_logs(result.run_id))
+    assert f"The range {FIRST.key} has no abstracts in the source" in logged
+    assert all(verify_range(corpus, r).sound for r in (FIRST, SECOND, THIRD, never))
+    assert materialize(instance, FIRST.key, never.key, config).success, "and again"
+    corpus.execute("TRUNCATE article")
+    assert run_asset(instance, "summary_table", THIRD, {}).success, "without a model"
+    assert set(published(corpus)) == set(range(11, 21))
+
+
+def test_a_run_publishes_what_it_made_itself_whoever_made_more_since(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    lead = {"resources": {"gpu": {"config": {"engine": "lead"}}}}
+    own = materialize(instance, FIRST.key, None, lead, select=["abstracts", "summaries"])
+    made = metadata(instance, "summaries", FIRST)["fingerprint"]
+    pilot = run_asset(instance, "summaries", FIRST, with_op(config, "summaries", limit=3))
+    assert metadata(instance, "summaries", FIRST)["fingerprint"] != made
+    result = run_asset(instance, "summary_table", FIRST, {})
+    assert "is not whole under fingerprint" in failure_message(result), "the newest, where a run has none of its own"
+    job = defs.resolve_implicit_global_asset_job_def()
+    for tags, whole_range in (
+        ({"dagster/parent_run_id": own.run_id, "dagster/root_run_id": own.run_id}, True),
+        ({"dagster/parent_run_id": pilot.run_id, "dagster/root_run_id": pilot.run_id}, False),
+    ):
+        result = job.execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey("summary_table")],
+            partition_key=FIRST.key,
+            tags=tags,
+            raise_on_error=False,
+        )
+        assert result.success == whole_range
+    assert metadata(instance, "summary_table", FIRST)["fingerprint"] == made
+    assert len(published(corpus)) == 10
+
+
+def test_a_range_never_made_and_a_missing_schema_are_named(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
     result = run_asset(instance, "summary_table", FIRST, {})
     assert "was never materialized. Materialize it, then publish" in failure_message(result)
     corpus.execute("DROP SCHEMA sum_assets CASCADE")
@@ -304,7 +347,9 @@ def test_an_empty_range_and_a_missing_schema_are_named(
 def test_a_key_that_is_no_range_is_named(
     corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
 ) -> None:
-    instance.add_dynamic_partitions("id_range", ["everything"])
+    corpus.execute(
+        "INSERT INTO dagster.dynamic_partitions (partitions_def_name, partition) VALUES ('id_range', 'everything')"
+    )
     result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance, asset_selection=[dg.AssetKey("abstracts")], partition_key="everything", raise_on_error=False
     )

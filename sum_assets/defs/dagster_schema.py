@@ -1,0 +1,51 @@
+"""Keeps Dagster's tables in a schema of their own, also behind a pooler that gives each statement another session."""
+
+from typing import Any
+
+from psycopg2.extensions import cursor
+from sqlalchemy import URL, Engine, event
+from sqlalchemy.dialects import plugins
+from sqlalchemy.engine import CreateEnginePlugin
+
+SCHEMA = "dagster"
+#: Named in a URL, since that is all that dagster-postgres passes to SQLAlchemy.
+PLUGIN = "sum_assets_schema"
+
+
+class InSchema(cursor):
+    """Sends the search path with each statement: both run in one transaction, at the end of which it is gone.
+
+    As a parameter of the connection, poolers refuse or ignore it, and the tables would be made in `public`.
+    """
+
+    def execute(self, query: Any, parameters: Any = None) -> None:
+        """Execute a statement of text or bytes."""
+        super().execute(_prefixed(query), parameters)
+
+    def executemany(self, query: Any, several: Any) -> None:
+        """Execute a statement once for each of several rows of parameters."""
+        super().executemany(_prefixed(query), several)
+
+
+def _prefixed(query: str | bytes) -> str | bytes:
+    path = f"SET LOCAL search_path = {SCHEMA}; "
+    return path.encode() + query if isinstance(query, bytes) else path + query
+
+
+class SchemaPlugin(CreateEnginePlugin):
+    """Makes the connections of an engine use `InSchema`."""
+
+    def update_url(self, url: URL) -> URL:
+        """Return the URL as it is: SQLAlchemy has taken the plugin's name out."""
+        return url
+
+    def engine_created(self, engine: Engine) -> None:
+        """Set the factory of cursors for each connection."""
+        event.listen(engine, "do_connect", _use_schema)
+
+
+def _use_schema(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> None:
+    parameters["cursor_factory"] = InSchema
+
+
+plugins.register(PLUGIN, __name__, SchemaPlugin.__name__)

@@ -1,0 +1,148 @@
+"""Reads CSV and JSON Lines."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from typing import IO, Any, cast
+
+from sum_assets.ingest.records import Item, ReaderOptions, Record, Remark, Skipped
+from sum_assets.ingest.tables import Columns, choose_columns, table_record
+
+_LARGEST_ROW = 1 << 24  # characters: no quote that is left open, and no bomb, fills the memory
+
+
+class _Lines:
+    """The lines of a file, as long as `row_size`, which the reader of rows resets, stays small."""
+
+    def __init__(self, stream: io.BufferedIOBase, encoding: str | None) -> None:
+        # Bytes that the encoding lacks become lone surrogates, for `table_record` to judge.
+        encoding = "utf-8-sig" if encoding is None or encoding.lower() in ("utf-8", "utf8") else encoding
+        self._text = io.TextIOWrapper(cast(IO[bytes], stream), encoding, "surrogateescape", newline="")
+        self.row_size = 0
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._text.readline(_LARGEST_ROW):
+            self.row_size += len(line)
+            if self.row_size >= _LARGEST_ROW:
+                raise ValueError(f"a row has more than {_LARGEST_ROW >> 20} million characters. Is a quote left open?")
+            yield line
+
+
+def read_csv(stream: io.BufferedIOBase, options: ReaderOptions, delimiter: str) -> Iterator[Record | Skipped]:
+    """Yield the records of a CSV file with a header."""
+    csv.field_size_limit(_LARGEST_ROW)
+    lines = _Lines(stream, options.encoding)
+    rows = csv.reader(
+        _nulls_kept(lines, delimiter) if options.backslash_escapes else lines,
+        delimiter=delimiter,
+        escapechar="\\" if options.backslash_escapes else None,
+        strict=True,
+    )
+    row = -1
+    header: list[str] = []
+    try:
+        for cells in rows:
+            lines.row_size = 0
+            if not cells:
+                continue
+            row += 1
+            if row == 0:
+                header = [name.lstrip("\ufeff") for name in cells]
+                places = _places(header, options)
+                continue
+            if len(cells) > len(header):
+                raise ValueError(
+                    f"row {row}, line {rows.line_num}, has {len(cells)} fields, {len(header)} are in the header. "
+                    f"Quote fields that contain {delimiter!r}{_ESCAPES}"
+                )
+            # A short row lacks its last fields; \N is how databases write NULL.
+            texts = [cells[at] if at is not None and at < len(cells) else "" for at in places]
+            yield table_record(["" if text == "\\N" else text for text in texts], row, options)
+    except csv.Error as error:
+        what = "ends inside quotes" if "end of data" in str(error) else "has text after a closing quote"
+        what = what if "expected after" in str(error) or "end of data" in str(error) else f"cannot be read: {error}"
+        raise ValueError(f"row {row + 1}, line {rows.line_num}, {what}. Double the quotes in it{_ESCAPES}") from error
+    if not header:
+        raise ValueError("it is empty: there is no header")
+
+
+_ESCAPES = ', or add --backslash-escapes if the file writes quotes as \\"'
+
+
+def _places(header: list[str], options: ReaderOptions) -> list[int | None]:
+    if any(re.search("[\udc80-\udcff\0]", name) for name in header):
+        raise ValueError(
+            f"its header is not {options.encoding or 'UTF-8'}. Name the encoding, such as --encoding utf-16"
+        )
+    if len(header) == 1 and options.id_column != header[0]:
+        raise ValueError(
+            f"there is one column, {header[0][:200]}. Name what is between columns, such as --delimiter tab"
+        )
+    columns = choose_columns(header, options)
+    names = (columns.abstract_id, columns.abstract, columns.title, columns.version)
+    return [None if name is None else header.index(name) for name in names]
+
+
+def _nulls_kept(lines: _Lines, delimiter: str) -> Iterator[str]:
+    """Escape the NULL of databases, a field \\N, which would be the letter N."""
+    null = re.compile(rf"(^|{re.escape(delimiter)})\\N(?=[{re.escape(delimiter)}\r\n]|$)")
+    for line in lines:
+        yield null.sub(r"\1\\\\N", line)
+
+
+def read_jsonl(stream: io.BufferedIOBase, options: ReaderOptions) -> Iterator[Item]:
+    """Yield the records of a file with a JSON object on each line."""
+    lines = _Lines(stream, options.encoding)
+    columns = Columns(
+        options.id_column, options.abstract_column, options.title_column or "title", options.version_column
+    )
+    seen: set[str] = set()
+    row, remarked = 0, False
+    for line in lines:
+        lines.row_size = 0
+        if not line.strip():
+            continue
+        row += 1
+        cells = _object(line, row, columns)
+        seen |= cells.keys()
+        title = cells.get(columns.title or "")
+        if isinstance(title, list | dict | bool):
+            if options.title_column:
+                raise ValueError(f"the title in row {row} is {_TYPES[type(title)]}, not text")
+            cells["title"] = None
+            if not remarked:
+                remarked = True
+                yield Remark(f"titles that are not text are left out, the first in row {row}")
+        abstract = cells.get(columns.abstract)
+        if isinstance(abstract, list | dict | bool):
+            raise ValueError(f"the abstract in row {row} is {_TYPES[type(abstract)]}, not text")
+        names = (columns.abstract_id, columns.abstract, columns.title, columns.version)
+        yield table_record([cells.get(name) if name else None for name in names], row, options)
+    for name in columns.names():
+        if row and name not in seen and (name != "title" or options.title_column):
+            raise ValueError(f"no row has the key {name}")
+
+
+_TYPES: dict[type, str] = {list: "a list", dict: "an object", bool: "true or false"}
+
+
+def _object(line: str, row: int, columns: Columns) -> dict[str, Any]:
+    """Return the keys that are read, of a line. Raises ValueError naming the row."""
+    twice: list[str] = []
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        twice[:] = [name for name in columns.names() if names.count(name) > 1]
+        return dict(pairs)
+
+    try:
+        value = json.loads(line, object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"row {row} is not a JSON object on one line: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"row {row} is not a JSON object on one line")
+    if twice:
+        raise ValueError(f"row {row} has the key {twice[0]} twice")
+    return {name: value[name] for name in columns.names() if name in value}
