@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test ui check prove-gate prove-models prove-projection prove-simulation prove-deploy bench-engines faults
+.PHONY: demo test test-slow ui check prove-gate prove-models prove-projection prove-simulation prove-deploy bench-engines faults
 
 demo: .venv/demo-installed
 	$(BIN)/sum-assets demo
@@ -10,9 +10,13 @@ ui: .venv/demo-installed
 	$(BIN)/sum-assets ui
 
 test: .venv/installed
-	# One thread: threads that spin while they wait for each other are slow beside a busy server. Two processes, each
-	# with a database of its own, since tests wait for others to start half of the time.
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	# One thread: threads that spin while they wait for each other are slow beside a busy server. Three processes,
+	# each with a database of its own, since tests wait for others to start half of the time.
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow"
+
+# Ten minutes: real models, a Ray cluster, the wheel in an environment of its own.
+test-slow: .venv/installed
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 # A quarter of an hour: engines that are wrong, and some that are right, through the quality gate.
 prove-gate: .venv/installed

@@ -1,6 +1,7 @@
 """A real PostgreSQL, a fresh database for each test that asks; real and trained models, made once."""
 
 import itertools
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from filelock import FileLock
 from psycopg import Connection, conninfo
 
 from sum_assets.cli import console, demo
@@ -114,16 +116,23 @@ def pubmed_file() -> Path:
 @pytest.fixture(scope="session")
 def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A T5 that writes the first words of its input."""
-    folder = tmp_path_factory.mktemp("t5")
-    save_copier("t5", folder)
-    return folder
+    return _copier("t5", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def bart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BART that writes the first words of its input."""
-    folder = tmp_path_factory.mktemp("bart")
-    save_copier("bart", folder)
+    return _copier("bart", tmp_path_factory)
+
+
+def _copier(kind: str, factory: pytest.TempPathFactory) -> Path:
+    """Train a model once, whichever of the processes that share this session comes first."""
+    root = factory.getbasetemp()
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / kind
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            save_copier(kind, folder.with_suffix(".new"))
+            folder.with_suffix(".new").rename(folder)
     return folder
 
 

@@ -67,6 +67,7 @@ def test_the_wheel_carries_its_files(command: Command, environment: Path) -> Non
     assert command("--version").stdout == command("-m", "sum_assets", "--version", program="python").stdout
 
 
+@pytest.mark.slow
 def test_from_a_file_to_a_report(command: Command, database_url: str, t5: Path, tmp_path: Path) -> None:
     def ok(*arguments: object) -> str:
         result = command(*arguments)

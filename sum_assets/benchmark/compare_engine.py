@@ -22,9 +22,10 @@ from sum_assets.database.source import read_abstracts
 from sum_assets.errors import DeviceLostError, UnsupportedError
 from sum_assets.summarizer import Abstract, Phases, Rejection, Summarizer, Summary, open_summarizer
 from sum_assets.summarizer.device_errors import describe_error, is_device_lost
+from sum_assets.summarizer.devices import free_memory
 from sum_assets.summarizer.isolate_failures import summarize_each
 from sum_assets.summarizer.model_files import load_tokenizer
-from sum_assets.summarizer.plain_generate import PlainSummary, free_memory, plain_generate, spells_special_token
+from sum_assets.summarizer.plain_generate import PlainSummary, plain_generate, spells_special_token
 from sum_assets.summarizer.prompts import open_encoder
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.thoughts import ThoughtFilter
@@ -78,7 +79,7 @@ def judge(
     if cut:  # what was cut off may differ by the end of a word; the summary of what was left may not
         written |= _written(database, store, engine, cut)
     del engine
-    free_memory(resolved)
+    free_memory(resolved.device)
     verdict = _verdict(reference, resolved.spec.gated, abstracts, titles, plain, written, different())
     verdict.quality["seconds"] = round(time.monotonic() - started, 1)
     database.run(record_gate, resolved.fingerprint, resolved.engine, verdict)

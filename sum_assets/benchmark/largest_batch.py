@@ -53,7 +53,7 @@ def largest_batch(
     fit, and UnsupportedError where the preset cannot run here.
     """
     with device_lease(preset, log) as leased:
-        return _largest_batch(connection, leased, summarizer, time_limit, on_probe)
+        return _largest_batch(connection, leased, summarizer, time_limit, on_probe, log)
 
 
 def _largest_batch(
@@ -62,11 +62,13 @@ def _largest_batch(
     summarizer: SummarizerSettings,
     time_limit: float,
     on_probe: Callable[[Probe], None],
+    log: Callable[[str], object],
 ) -> LargestBatch:
     limit = _limit_bytes(preset, summarizer)
     ids = draw_sample(connection, 4096)
 
     def probe(batch_size: int) -> int | None:
+        log(f"batch {batch_size}: tried in a process of its own, which loads the model")
         changed = preset.model_copy(update={"batch_size": batch_size})
         task = Task(_CELL, changed.model_dump(), summarizer.model_dump(), ids[:batch_size], [], to_limit=True)
         try:
@@ -74,7 +76,10 @@ def _largest_batch(
         finally:
             forget_summaries(connection, _CELL)
         if result.outcome not in ("ok", "out_of_memory", "killed"):
-            raise UserError(f"batch_size {batch_size}: {result.outcome}: {result.detail}")
+            raise UserError(
+                f"A batch of {batch_size} could not be tried: {result.outcome}: {result.detail} Choose another "
+                "preset, or correct this one."
+            )
         peak = result.peak_address_bytes if preset.memory_limit_mib else result.peak_device_bytes
         on_probe(Probe(batch_size, peak if result.outcome == "ok" else None))
         return peak if result.outcome == "ok" else None

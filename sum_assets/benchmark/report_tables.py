@@ -33,7 +33,12 @@ def results(report: BenchmarkReport) -> Section:
     notes = [f"{p.preset}: {p.detail or p.gate}" for p in report.presets if p.detail or (p.gate and not p.gate.passes)]
     for p in report.presets:
         if p.results and (most := max(r.abstracts for r in p.results)) < p.settings["batch_size"]:
-            notes.append(f"{p.preset}: no batch had more than {most} abstracts, the sample. Use a larger sample.")
+            notes.append(
+                f"{p.preset}: the sample has {most} abstracts, so no batch was larger. Measure a batch of "
+                f"{p.settings['batch_size']} with a sample of as many or more."
+            )
+    if projected := next((p.projection for p in report.presets if p.projection), None):
+        notes.append(f"Days: to summarize {count(projected.rows)} abstracts without a break.")
     headings = ["preset", "outcome", "abstracts/s", "speed-up (95 %)", "gate", "days"]
     return Section("Results", headings, rows, "\n".join(notes))
 
@@ -53,7 +58,10 @@ def quality(report: BenchmarkReport) -> Section:
     note = (
         "Compared with the preset `reference`. `baseline` is the noise floor: full precision at another batch size. "
         "Opening: the first 32 words. Length: in words, as a ratio. Title: ROUGE-L against the titles, as a share "
-        "of the reference's."
+        "of the reference's. Same: texts equal to the reference's. Nearest: texts nearer to the reference of their own "
+        "abstract than to that of any other. Capped: ended by the output limit. Repeated: four words in a row that "
+        "the text has already. Copied: four words in a row that the abstract has. New numbers: texts with a "
+        "number that the abstract lacks."
     )
     return Section("Quality", headings, rows, note)
 

@@ -5,6 +5,7 @@ Programming Guide's table of arithmetic throughput by compute capability; the ha
 documentation of bitsandbytes, torchao and FlashAttention.
 """
 
+import gc
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -68,6 +69,13 @@ def find_device(name: str) -> Device:
     bfloat16 = torch.version.hip is not None or properties.major >= 8
     uuid = str(getattr(properties, "uuid", index))
     return Device("cuda", index, properties.name, capability, bfloat16, properties.total_memory, uuid)
+
+
+def free_memory(device: Device) -> None:
+    """Give the memory of tensors that nobody references any more back to their device."""
+    gc.collect()
+    if device.kind == "cuda":
+        torch.cuda.empty_cache()
 
 
 def alike(device: Device, others: Sequence[Device]) -> list[Device]:

@@ -3,7 +3,6 @@
 None of our decoding, prompt or loading code is used, so that none of it can be wrong here in the same way.
 """
 
-import gc
 from bisect import bisect_right
 from collections.abc import Sequence
 from copy import copy
@@ -17,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 from transformers.utils import chat_template_utils
 from transformers.utils import logging as transformers_logging
 
+from sum_assets.summarizer.devices import free_memory
 from sum_assets.summarizer.generation_rules import stop_tokens
 from sum_assets.summarizer.model_files import ModelFiles, load_tokenizer, weights_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
@@ -46,14 +46,7 @@ def plain_generate(resolved: ModelSettings, texts: Sequence[str]) -> list[PlainS
     try:
         return _PlainModel(resolved).write(texts)
     finally:
-        free_memory(resolved)
-
-
-def free_memory(resolved: ModelSettings) -> None:
-    """Give the memory of a model that nobody references any more back to its device."""
-    gc.collect()
-    if resolved.device.kind == "cuda":
-        torch.cuda.empty_cache()
+        free_memory(resolved.device)
 
 
 def spells_special_token(resolved: ModelSettings, texts: Sequence[str]) -> list[bool]:

@@ -69,6 +69,7 @@ def test_a_text_is_held_against_its_source() -> None:
     assert compared({1: "the same four words " * 3}, {1: "x"}).repeated == pytest.approx(1 - 4 / 9)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path(demo_summarizer().model).is_file(), reason="no model: see the Makefile")
 def test_wrong_engines_fail_and_auto_precision_passes(real_records: list[Record], tmp_path: Path) -> None:
     settings = demo_summarizer().model_copy(update={"max_output_tokens": 40})

@@ -108,7 +108,8 @@ def test_a_cut_prompt_is_the_templates_for_a_beginning_of_the_abstract(
     beginnings = [templated(tokenizer, prompt, text[:end]) for end in range(len(text) + 1)]
     assert encoded.ids in beginnings
     if encoded.truncated:  # the next token of the abstract does not fit; its characters may be several
-        assert len(encoded.ids) >= limit - 4
+        last = max(end for end, ids in enumerate(beginnings) if ids == encoded.ids)
+        assert len(encoded.ids) >= limit - 4 or len(beginnings[last + 1]) > limit
 
 
 @settings(quick, max_examples=150)
@@ -135,7 +136,7 @@ def test_without_a_template_ids_are_those_of_the_tokenizer(
 
 
 @settings(quick, max_examples=200)
-@given(text=SPELT, limit=st.integers(60, 200), template=st.sampled_from([*sorted(TEMPLATES), None]), data=st.data())
+@given(text=SPELT, limit=st.integers(100, 240), template=st.sampled_from([*sorted(TEMPLATES), None]), data=st.data())
 def test_text_is_never_read_as_special_tokens(
     tokenizers: dict[str, Any], text: str, limit: int, template: str | None, data: st.DataObject
 ) -> None:
@@ -232,6 +233,7 @@ def smollm() -> Any:
     return load_tokenizer(find_model(demo_summarizer().model, "main"))
 
 
+@pytest.mark.slow
 def test_chat_prompt_of_a_real_model_is_the_templates_own(smollm: Any) -> None:
     prompt = "Say it plainly:\n\n{abstract}\nThank you."
     encoded = encode(PromptEncoder(smollm, prompt, 200, chat=True), "Cells divide.")

@@ -1,12 +1,10 @@
 """Engines that generate batch by batch, and halve a batch that does not fit into memory."""
 
-import gc
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
-import torch
-
 from sum_assets.summarizer.device_errors import is_out_of_memory
+from sum_assets.summarizer.devices import free_memory
 from sum_assets.summarizer.engines.decoding import families
 from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import Batches, EngineState, Output
@@ -86,9 +84,7 @@ class BatchGenerator(ABC):
             if not is_out_of_memory(error):
                 raise
         # Out here the exception, and with it every tensor of the failed attempt, is gone.
-        gc.collect()
-        if self._resolved.device.kind == "cuda":
-            torch.cuda.empty_cache()
+        free_memory(self._resolved.device)
         return None
 
     def state(self) -> EngineState:

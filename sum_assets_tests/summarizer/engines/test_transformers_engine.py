@@ -146,6 +146,7 @@ def smollm2() -> SummarizerSettings:
     return demo_summarizer().model_copy(update={"max_output_tokens": 24})
 
 
+@pytest.mark.slow
 def test_real_causal_model_writes_the_same_text_at_any_batch_size(
     smollm2: SummarizerSettings, real_abstracts: list[str]
 ) -> None:
@@ -155,7 +156,7 @@ def test_real_causal_model_writes_the_same_text_at_any_batch_size(
     assert len(set(one.values())) == 8
 
 
-@pytest.mark.parametrize("quantization", ["int8", "nf4", "fp4", "torchao_int8"])
+@pytest.mark.parametrize("quantization", ["int8", "nf4", "fp4", pytest.param("torchao_int8", marks=pytest.mark.slow)])
 def test_quantized_model_writes_on_a_cpu(
     smollm2: SummarizerSettings, real_abstracts: list[str], quantization: str
 ) -> None:

@@ -19,6 +19,8 @@ from sum_assets_tests.tiny_models import sentence
 _ROOT = Path(__file__).parents[3]
 TEXTS = {i: sentence(10**6 + i, 6 + i % 20) for i in range(600)}
 
+pytestmark = pytest.mark.slow  # a cluster takes a minute to start
+
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
