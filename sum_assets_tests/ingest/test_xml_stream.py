@@ -23,6 +23,10 @@ def article(number: int, abstract: str = "A.", attributes: str = "", after: str 
     )
 
 
+def record(number: int, title: str | None, abstract: str) -> Record:
+    return Record(number, title, abstract, 0, id_space="pmc")
+
+
 def read(path: Path, content: str) -> list[Item]:
     path.write_bytes(gzip.compress(content.encode()) if path.suffix == ".gz" else content.encode())
     with path.open("rb") as stream:
@@ -42,16 +46,16 @@ def read(path: Path, content: str) -> list[Item]:
 @pytest.mark.parametrize("attributes", ["", JATS, 'xmlns:xlink="x"'])
 def test_articles_are_found_in_whatever_holds_them(tmp_path: Path, envelope: str, attributes: str) -> None:
     content = envelope.format(article(5, attributes=attributes), article(6, attributes=attributes))
-    assert read(tmp_path / "a.xml", content) == [Record(5, "T", "A.", 0), Record(6, "T", "A.", 0)]
+    assert read(tmp_path / "a.xml", content) == [record(5, "T", "A."), record(6, "T", "A.")]
 
 
 def test_a_prolog_and_a_text_of_any_length(tmp_path: Path) -> None:
     prolog = (
         f"<?xml version='1.0'?><!--{'x' * 200_000}--><!DOCTYPE article SYSTEM 'none.dtd' [<!-- {'y' * 70_000} -->]>"
     )
-    assert read(tmp_path / "a.nxml", prolog + article(5)) == [Record(5, "T", "A.", 0)]
+    assert read(tmp_path / "a.nxml", prolog + article(5)) == [record(5, "T", "A.")]
     body = f"<body><p>{'x' * 11_000_000}</p></body>"
-    assert read(tmp_path / "b.nxml.gz", article(5, after=body)) == [Record(5, "T", "A.", 0)]
+    assert read(tmp_path / "b.nxml.gz", article(5, after=body)) == [record(5, "T", "A.")]
     (long,) = read(tmp_path / "c.nxml", article(5, "y" * 11_000_000))
     assert isinstance(long, Record)
     assert len(long.abstract) == 11_000_000
@@ -93,16 +97,16 @@ def test_entities_declared_in_the_file_are_text_and_others_are_never_fetched(
     secret = tmp_path / "secret"
     secret.write_text("password")
     content = DECLARED.replace("SECRET", str(secret)) + "<articles>" + article(5, abstract) + article(6) + "</articles>"
-    expected = Skipped("unknown_entity", "line 3") if text is None else Record(5, "T", text, 0)
+    expected = Skipped("unknown_entity", "line 3") if text is None else record(5, "T", text)
     first, second = read(tmp_path / "a.xml", content)
     assert first == expected
-    assert second == Record(6, "T", "A.", 0)
+    assert second == record(6, "T", "A.")
 
 
 def test_an_entity_that_is_unknown_costs_no_more_than_what_it_is_in(tmp_path: Path) -> None:
     doctype = '<!DOCTYPE article SYSTEM "none.dtd">'
     content = article(5, after="<body>&unheard;</body>").replace(">T<", ">T &unheard;<")
-    assert read(tmp_path / "a.xml", doctype + content) == [Record(5, None, "A.", 0)]
+    assert read(tmp_path / "a.xml", doctype + content) == [record(5, None, "A.")]
     with pytest.raises(UserError, match="Entity 'unheard' not defined, line 1"):
         read(tmp_path / "a.xml", article(5, "&unheard;"))  # without a DTD, this is not XML
 
