@@ -1,13 +1,15 @@
-"""Summarizes one ID range: reads what is missing, generates, and commits each finished batch."""
+"""Summarizes one ID range: reads what is missing, generates, and commits, all three beside each other."""
 
 import re
 import resource
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 from sum_assets.abstract import Abstract, Rejection, Summary
+from sum_assets.commit_queue import CommitQueue
 from sum_assets.database.connection import connect
 from sum_assets.database.engine_hangs import Suspect, forget_hangs, record_hang, suspects, windows
 from sum_assets.database.range_lease import Lease, range_lease
@@ -51,22 +53,31 @@ def summarize_range(
 ) -> RangeResult:
     """Summarize what a range lacks under the store's fingerprint, or its first `limit` by hash of the ID.
 
-    Every abstract ends as a summary or as a rejection. Each list that the engine yields is committed before the
-    next one is asked for, so that a kill costs the batch in flight. `open_engine` is called only when there is
-    something to generate, so not for a range without abstracts. Raises UserError where the range is another run's, and
-    StoppedError where,
-    between two batches, `stop` gives a reason.
+    Every abstract ends as a summary or as a rejection. The next window is read, and what is finished is committed,
+    while the engine generates: a kill costs the batch in flight, and what the commit queue held. `open_engine` is
+    called only when there is something to generate, so not for a range without abstracts. Raises UserError where the
+    range is another run's, and StoppedError where, between two batches, `stop` gives a reason.
     """
     phases = phases or Phases()
-    with database.stopped_by(stop), range_lease(database, id_range, store.run_id) as lease:
+    with (
+        database.stopped_by(stop),
+        database.beside() as beside,
+        range_lease(database, id_range, store.run_id) as lease,
+    ):
         with phases("read"):
             ids = database.run(store.pending, id_range, limit)
             suspected = database.run(suspects, store, ids)
-        run = _RangeRun(database, lease, store, phases, open_engine, len(ids), on_progress, stop)
-        for window in windows(ids, suspected, WINDOW):
-            with phases("read"):
-                abstracts = database.run(read_abstracts, window)
-            run.process(abstracts, suspected)
+        run = _RangeRun(beside, lease, store, phases, open_engine, len(ids), on_progress, stop)
+        with ThreadPoolExecutor(1) as reader, run.queue:
+            reads = (reader.submit(database.run, read_abstracts, w) for w in windows(ids, suspected, WINDOW))
+            ahead = next(reads, None)
+            while ahead:
+                with phases("read"):
+                    abstracts = ahead.result()
+                ahead = next(reads, None)
+                run.process(abstracts, suspected)
+            with phases("write"):
+                run.queue.flush()
         if suspected:
             database.run(forget_hangs, store, id_range)
     return run.result(settings)
@@ -90,6 +101,8 @@ class _RangeRun:
         self._open_engine, self._total, self._on_progress, self._stop = open_engine, total, on_progress, stop
         self._engine: Summarizer | None = None
         self._generated_at = 0.0
+        self.queue = CommitQueue(self._commit)
+        self._taken = 0
         self._summarized = self._truncated = self._capped = self._input_tokens = self._output_tokens = 0
         self._rejected: dict[str, int] = {}
         self._latencies: list[float] = []
@@ -100,7 +113,7 @@ class _RangeRun:
         window = {a.abstract_id: a for a in abstracts}
         rejections = [rejection for rejection in map(screen, abstracts) if rejection]
         if rejections:
-            self._commit(window, rejections)
+            self._take(window, rejections)
         unusable = {r.abstract_id for r in rejections}
         usable = [a for a in abstracts if a.abstract_id not in unusable]
         if not usable:
@@ -112,11 +125,11 @@ class _RangeRun:
             health_check(engine)
         if suspect and suspect.to_blame and suspect.source_hash == usable[0].source_hash:
             detail = f"the engine hung on it {suspect.hangs} times, the last time alone"
-            self._commit(window, [Rejection(suspect.abstract_id, "engine_error", detail)])
+            self._take(window, [Rejection(suspect.abstract_id, "engine_error", detail)])
             return
         for results in summarize_each(engine, usable, self._phases, partial(self._record_hang, window)):
-            self._commit(window, results)
-            self._on_progress(Progress(self._done, self._total, self._phases.total()))
+            self._take(window, results)
+            self._on_progress(Progress(self._taken, self._total, self._phases.total()))
             self._stop_if_asked()
 
     def result(self, settings: dict[str, Any]) -> RangeResult:
@@ -140,10 +153,6 @@ class _RangeRun:
             examples=self._examples,
         )
 
-    @property
-    def _done(self) -> int:
-        return self._summarized + sum(self._rejected.values())
-
     def _loaded_engine(self) -> Summarizer:
         if self._engine is None:
             with self._phases("load_model"):
@@ -151,7 +160,7 @@ class _RangeRun:
         return self._engine
 
     def _stop_if_asked(self) -> None:
-        reason, left = self._stop(), self._total - self._done
+        reason, left = self._stop(), self._total - self._taken
         if reason and left > 0:
             raise StoppedError(
                 f"Stopped {reason}, with {left} of {self._total} abstracts of {self._lease.id_range.key} left. "
@@ -163,14 +172,20 @@ class _RangeRun:
         with connect(self._database.url) as connection:
             record_hang(connection, self._store, [window[i] for i in ids])
 
-    def _commit(self, window: Mapping[int, Abstract], results: Sequence[Summary | Rejection]) -> None:
-        hashes = {r.abstract_id: window[r.abstract_id].source_hash for r in results}
-        with self._phases("write"):
-            results = self._database.run(storable_results, results)
-            self._database.run(self._store.write, results, hashes, self._lease)
+    def _take(self, window: Mapping[int, Abstract], results: Sequence[Summary | Rejection]) -> None:
+        """Have results committed, and give each summary its share of the time since the last ones."""
         generated_at = self._phases.seconds()["generate"]
         share, self._generated_at = (generated_at - self._generated_at) / len(results), generated_at
-        for r in results:
+        self._taken += len(results)
+        self._latencies += [share for r in results if isinstance(r, Summary)]
+        with self._phases("write"):
+            self.queue.put([(r, window[r.abstract_id]) for r in results])
+
+    def _commit(self, rows: Sequence[tuple[Summary | Rejection, Abstract]]) -> None:
+        results = self._database.run(storable_results, [result for result, _ in rows])
+        hashes = {abstract.abstract_id: abstract.source_hash for _, abstract in rows}
+        self._database.run(self._store.write, results, hashes, self._lease)
+        for r, (_, abstract) in zip(results, rows, strict=True):
             if isinstance(r, Rejection):
                 self._rejected[r.reason] = self._rejected.get(r.reason, 0) + 1
                 continue
@@ -179,9 +194,8 @@ class _RangeRun:
             self._capped += r.finish_reason == "length"
             self._input_tokens += r.input_tokens
             self._output_tokens += r.output_tokens
-            self._latencies.append(share)
             if len(self._examples) < 3:
-                self._examples.append((r.abstract_id, window[r.abstract_id].text, r.text))
+                self._examples.append((r.abstract_id, abstract.text, r.text))
 
 
 def peak_process_bytes() -> int:

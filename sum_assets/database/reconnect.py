@@ -1,6 +1,7 @@
 """A database that comes back: waits where the server is away, and repeats the transaction that it cut off."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,38 @@ LOSSES = 8
 _log = logging.getLogger(__name__)
 
 
+class Outages:
+    """How often the server was away, for how many seconds in all, as the connections of one run saw it together."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.seconds = 0.0
+        #: What to call when it is back.
+        self.on_return: Callable[[str], object] = _log.warning
+        self._lock = threading.Lock()
+        self._waiting = 0
+        self._began = 0.0
+
+    def begin(self) -> None:
+        """Note that a connection has found the server away."""
+        with self._lock:
+            self._waiting += 1
+            if self._waiting == 1:
+                self._began = time.monotonic()
+
+    def end(self, *, back: bool) -> None:
+        """Note that a connection is `back`, or waits no longer."""
+        with self._lock:
+            self._waiting -= 1
+            if self._waiting:
+                return
+            away = time.monotonic() - self._began
+            self.seconds += away
+            self.count += back
+        if back:
+            self.on_return(f"The database was away for {away:.1f} s; the run goes on.")
+
+
 class Database:
     """Runs units of work on one connection, and runs them again where the connection is lost.
 
@@ -37,10 +70,7 @@ class Database:
         self.url = url or database_url()
         self._wait_seconds = wait_seconds
         self._connection: Connection | None = None
-        #: How often the server was away, for how many seconds in all, and what to call when it is back.
-        self.outages = 0
-        self.seconds_away = 0.0
-        self.on_return: Callable[[str], object] = _log.warning
+        self.outages = Outages()
         self._stop: Callable[[], str | None] = lambda: None
 
     def run(self, work: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -57,7 +87,7 @@ class Database:
                 if self._connection is None or self._connection.closed:
                     self._connection = connect(self.url)
                     if began is not None:
-                        self._back(time.monotonic() - began)
+                        self.outages.end(back=True)
                         began, attempt = None, 0
                 return work(self._connection, *args, **kwargs)
             except UnreachableError as error:
@@ -75,13 +105,17 @@ class Database:
                 self.close()
                 reason = error
             if began is None:
+                self.outages.begin()
                 began = time.monotonic()
-            self._wait(reason, attempt, time.monotonic() - began)
+            try:
+                self._wait(reason, attempt, time.monotonic() - began)
+            except BaseException:
+                self.outages.end(back=False)
+                raise
             attempt += 1
 
     def _wait(self, reason: Exception, attempt: int, away: float) -> None:
         if away >= self._wait_seconds:
-            self.seconds_away += away
             text = (
                 f"The database was away for {away:.0f} s, longer than the run waits (wait_seconds of the resource "
                 "postgres). Start it and run this again: what was committed stays, and the run goes on there. "
@@ -105,11 +139,6 @@ class Database:
                 )
             time.sleep(min(left, 0.5))
 
-    def _back(self, away: float) -> None:
-        self.outages += 1
-        self.seconds_away += away
-        self.on_return(f"The database was away for {away:.1f} s; the run goes on.")
-
     @contextmanager
     def stopped_by(self, stop: Callable[[], str | None]) -> Iterator[None]:
         """End the waits inside the block as soon as `stop` gives a reason."""
@@ -118,6 +147,16 @@ class Database:
             yield
         finally:
             self._stop = before
+
+    @contextmanager
+    def beside(self) -> Iterator["Database"]:
+        """Open another connection for another thread, with the same patience. Outages of both count here."""
+        other = Database(self.url, wait_seconds=self._wait_seconds)
+        other._stop, other.outages = self._stop, self.outages
+        try:
+            yield other
+        finally:
+            other.close()
 
     def close(self) -> None:
         """Close the connection; the next unit of work opens another."""

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from sum_assets.database.reconnect import Outages
 from sum_assets.database.verify import RangeState
 from sum_assets.range_report import RangeResult, render_range_report
 from sum_assets.units import LAB_CORPUS
@@ -10,13 +11,12 @@ _TABLE_SUMMARY_CHARACTERS = 1000
 
 
 def range_metadata(
-    result: RangeResult, corpus_rows: int, state: RangeState, outages: tuple[int, float]
+    result: RangeResult, corpus_rows: int, state: RangeState, outages: Outages
 ) -> dict[str, dg.MetadataValue]:
     """Return numbers under stable names for the plots, and text and tables to read.
 
     Rates and what follows from them describe what this run generated, and are left out where that is
-    nothing. `state` is the range after the run; `outages` says how often the database was away, for how many
-    seconds in all.
+    nothing. `state` is the range after the run.
     """
     numbers: dict[str, float | int | None] = {
         "abstracts_per_second": result.per_second,
@@ -79,9 +79,9 @@ def range_metadata(
         metadata["workers_quarantined"] = dg.MetadataValue.int(sum(w.quarantined is not None for w in workers))
     if result.rejected:
         metadata["rejected_by_reason"] = dg.MetadataValue.json(result.rejected)
-    if outages[0]:
-        metadata["database_outages"] = dg.MetadataValue.int(outages[0])
-        metadata["seconds_database_away"] = dg.MetadataValue.float(round(outages[1], 1))
+    if outages.count:
+        metadata["database_outages"] = dg.MetadataValue.int(outages.count)
+        metadata["seconds_database_away"] = dg.MetadataValue.float(round(outages.seconds, 1))
     if result.engine:
         metadata["device_name"] = dg.MetadataValue.text(result.engine.device_name)
     if result.examples:

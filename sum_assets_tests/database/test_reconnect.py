@@ -45,7 +45,7 @@ def test_a_session_that_is_ended_is_opened_again_and_its_transaction_repeated(
     ours: Database, database: Connection
 ) -> None:
     messages: list[str] = []
-    ours.on_return = messages.append
+    ours.outages.on_return = messages.append
     attempts = []
 
     def work(connection: Connection) -> int:
@@ -58,7 +58,7 @@ def test_a_session_that_is_ended_is_opened_again_and_its_transaction_repeated(
         return 7
 
     assert ours.run(work) == 7
-    assert (len(attempts), rows(database), ours.outages) == (3, 3, 2)
+    assert (len(attempts), rows(database), ours.outages.count) == (3, 3, 2)
     assert "The database was away for 0.0 s; the run goes on" in messages[0]
 
 
@@ -81,8 +81,8 @@ def test_a_server_that_is_away_is_waited_for_up_to_the_limit(
     back.start()
     ours.run(lambda connection: connection.execute("SELECT 1"))
     back.join()
-    assert ours.outages == 1
-    assert 1.5 < ours.seconds_away < 4
+    assert ours.outages.count == 1
+    assert 1.5 < ours.outages.seconds < 4
     assert waits() == ["0.1 s.", "0.2 s.", "0.4 s.", "0.8 s."]
     ours.close()
     ours.url, ours._wait_seconds = "postgresql://127.0.0.1:1/none", 0.5

@@ -15,6 +15,8 @@ SEEDED: set[str] = set()
 SHORT: set[str] = set()
 #: Seconds between two batches, so that a run can be hit in the middle.
 PAUSE = 0.08
+#: What a kill costs where each batch is committed at once: one in flight, one that waits, one that is being committed.
+UNCOMMITTED = 3 * BATCH
 
 
 def case(name: str, *, seeded: bool = False, short: bool = False) -> Callable[[Case], Case]:

@@ -11,9 +11,9 @@ import yaml
 from dagster._core.execution.backfill import BulkActionStatus
 
 from sum_assets.defs.instance import open_instance
-from sum_assets_tests.faults.cases import Case, case, check, wait_until
+from sum_assets_tests.faults.cases import UNCOMMITTED, Case, case, check, wait_until
 from sum_assets_tests.faults.deployment import Deployment
-from sum_assets_tests.faults.sandbox import BATCH, LEAD, Sandbox, Tally
+from sum_assets_tests.faults.sandbox import LEAD, Sandbox, Tally
 
 
 def _kill(name: str) -> Case:
@@ -50,7 +50,7 @@ def _kill(name: str) -> Case:
                 assert backfill.status == BulkActionStatus.COMPLETED_SUCCESS, _story(instance)
         finally:
             deployment.close()
-        return check(sandbox.tally(), BATCH)
+        return check(sandbox.tally(), UNCOMMITTED)
 
     return kill
 

@@ -8,8 +8,8 @@ import psycopg
 
 from sum_assets.database import connection as database
 from sum_assets_tests.faults import patches
-from sum_assets_tests.faults.cases import PAUSE, case, check, clear_failure
-from sum_assets_tests.faults.sandbox import BATCH, LEAD, Sandbox, Tally
+from sum_assets_tests.faults.cases import PAUSE, UNCOMMITTED, case, check, clear_failure
+from sum_assets_tests.faults.sandbox import LEAD, Sandbox, Tally
 
 
 @case("PostgreSQL stopped at once, started again", short=True)
@@ -33,7 +33,7 @@ def beyond_the_limit(sandbox: Sandbox, seed: int) -> Tally:
     sandbox.server.start()
     assert (code, "longer than the run waits" in run.output) == (1, True), run.output[-3000:]
     sandbox.finish()
-    return check(sandbox.tally(), BATCH)
+    return check(sandbox.tally(), UNCOMMITTED)
 
 
 def _resources(**configs: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def read_only(sandbox: Sandbox, seed: int) -> Tally:
     sandbox.server.admin(f"ALTER DATABASE {sandbox.name} RESET default_transaction_read_only")
     assert (code, "read-only" in run.output) == (1, True), run.output[-3000:]
     sandbox.finish()
-    return check(sandbox.tally(), BATCH)
+    return check(sandbox.tally(), UNCOMMITTED)
 
 
 @case("lock timeout")
@@ -95,4 +95,4 @@ def lock_timeout(sandbox: Sandbox, seed: int) -> Tally:
         sandbox.go()
         clear_failure(run, "Another session has locked a table or row")
     sandbox.finish()
-    return check(sandbox.tally(), BATCH)
+    return check(sandbox.tally(), UNCOMMITTED)

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sum_assets.paths import dagster_dir, project_file
-from sum_assets_tests.faults.cases import PAUSE, case, check, clear_failure
-from sum_assets_tests.faults.sandbox import BATCH, Sandbox, Tally
+from sum_assets_tests.faults.cases import PAUSE, UNCOMMITTED, case, check, clear_failure
+from sum_assets_tests.faults.sandbox import Sandbox, Tally
 
 #: Mounts a volume, waits for a line of input or for its end, and unmounts the volume.
 _GUARD = 'mount -t tmpfs -o size=1m,mode=700,uid="$2" tmpfs "$1" && echo mounted && read word; umount -l "$1"'
@@ -53,7 +53,7 @@ def full_disk(sandbox: Sandbox, seed: int) -> Tally:
             assert sandbox.rows() < 96
             filler.unlink()
             sandbox.finish()
-            return check(sandbox.tally(), BATCH)
+            return check(sandbox.tally(), UNCOMMITTED)
         finally:
             sandbox.sql(f"ALTER TABLE {table} SET TABLESPACE pg_default")
             sandbox.sql(f"DROP TABLESPACE {space}")
@@ -71,7 +71,7 @@ def full_log_volume(sandbox: Sandbox, seed: int) -> Tally:
         assert state.f_bavail == 0, "it did not fill the volume"
         filler.unlink()
         sandbox.finish()
-        return check(sandbox.tally(), BATCH)
+        return check(sandbox.tally(), UNCOMMITTED)
 
 
 def disk_full(sandbox: Sandbox, seed: int) -> Tally:
@@ -87,7 +87,7 @@ def disk_full(sandbox: Sandbox, seed: int) -> Tally:
     clear_failure(sandbox.start(), "The disk of the database is full: could not extend file")
     sandbox.sql("DROP TRIGGER full_disk ON sum_assets.generated_summary")
     sandbox.finish()
-    return check(sandbox.tally(), BATCH)
+    return check(sandbox.tally(), UNCOMMITTED)
 
 
 with tempfile.TemporaryDirectory() as _folder, volume(Path(_folder) / "probe", os.getuid()) as _mounted:

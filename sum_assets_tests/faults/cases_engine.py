@@ -6,8 +6,8 @@ import time
 import psutil
 
 from sum_assets_tests.faults import patches
-from sum_assets_tests.faults.cases import Case, case, check, copier
-from sum_assets_tests.faults.sandbox import BATCH, Sandbox, Tally
+from sum_assets_tests.faults.cases import UNCOMMITTED, Case, case, check, copier
+from sum_assets_tests.faults.sandbox import Sandbox, Tally
 from sum_assets_tests.faults.server import FIRST, text
 
 
@@ -24,7 +24,7 @@ def kill_the_worker(sandbox: Sandbox, seed: int) -> Tally:
     for worker in psutil.Process(run.pid).children(recursive=True):
         worker.kill()
     assert run.wait() == 0, run.output[-3000:]
-    return check(sandbox.tally(config, patch=patch), BATCH)
+    return check(sandbox.tally(config, patch=patch), UNCOMMITTED)
 
 
 @case("out of memory in batches")

@@ -6,8 +6,8 @@ import time
 from datetime import datetime, timedelta
 
 from sum_assets_tests.faults import patches
-from sum_assets_tests.faults.cases import PAUSE, Case, case, check, clear_failure, with_op
-from sum_assets_tests.faults.sandbox import BATCH, LEAD, Sandbox, Tally
+from sum_assets_tests.faults.cases import PAUSE, UNCOMMITTED, Case, case, check, clear_failure, with_op
+from sum_assets_tests.faults.sandbox import LEAD, Sandbox, Tally
 from sum_assets_tests.faults.server import FIRST, SECOND
 
 
@@ -18,7 +18,7 @@ def kill_the_run(sandbox: Sandbox, seed: int) -> Tally:
     run.signal(signal.SIGKILL)
     run.wait()
     sandbox.finish()
-    return check(sandbox.tally(), BATCH)
+    return check(sandbox.tally(), UNCOMMITTED)
 
 
 def _kill_at(point: str) -> Case:
@@ -27,7 +27,7 @@ def _kill_at(point: str) -> Case:
         run = sandbox.run(patch=lambda: patches.POINTS[point](number))
         assert run.process.exitcode == -signal.SIGKILL, run.output[-3000:]
         sandbox.finish()
-        return check(sandbox.tally(), BATCH)
+        return check(sandbox.tally(), UNCOMMITTED)
 
     return kill
 

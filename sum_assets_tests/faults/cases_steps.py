@@ -16,8 +16,8 @@ from sum_assets.defs.definitions import defs
 from sum_assets.defs.instance import open_instance
 from sum_assets.summarizer import Phases, Rejection, Summary
 from sum_assets_tests.faults import patches
-from sum_assets_tests.faults.cases import PAUSE, case, check
-from sum_assets_tests.faults.sandbox import BATCH, LEAD, Sandbox, Tally
+from sum_assets_tests.faults.cases import PAUSE, UNCOMMITTED, case, check
+from sum_assets_tests.faults.sandbox import LEAD, Sandbox, Tally
 from sum_assets_tests.faults.server import FIRST
 
 #: The file in which each step process notes its ID. If it is set, the first of them loses its device.
@@ -74,7 +74,7 @@ def kill_the_step(sandbox: Sandbox, seed: int) -> Tally:
             child.send_signal(signal.SIGKILL)
     assert run.wait(120) == 0, run.output[-3000:]
     sandbox.finish()
-    return check(sandbox.tally(), BATCH)
+    return check(sandbox.tally(), UNCOMMITTED)
 
 
 @case("a device that is lost")
@@ -86,4 +86,4 @@ def lose_the_device(sandbox: Sandbox, seed: int) -> Tally:
     assert len(set(note.read_text().split())) == len(note.read_text().split()) == 2
     assert "The device is lost to this process: RuntimeError: CUDA error" in run.output
     sandbox.finish()
-    return check(sandbox.tally(), BATCH)
+    return check(sandbox.tally(), UNCOMMITTED)

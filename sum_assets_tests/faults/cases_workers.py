@@ -20,7 +20,7 @@ import psutil
 
 from sum_assets.summarizer.parallel import batch_scheduler as scheduler
 from sum_assets_tests.faults import patches, slow_worker
-from sum_assets_tests.faults.cases import case, check, copier, wait_until
+from sum_assets_tests.faults.cases import UNCOMMITTED, case, check, copier, wait_until
 from sum_assets_tests.faults.command import Patch, Run
 from sum_assets_tests.faults.sandbox import BATCH, Sandbox, Tally
 from sum_assets_tests.faults.server import NOTHING
@@ -86,7 +86,7 @@ def kill_one_worker(sandbox: Sandbox, seed: int) -> Tally:
     random.Random(seed).choice(_processes(run)).kill()
     assert run.wait(180) == 0, run.output[-3000:]
     assert run.output.count("ended with SIGKILL") == 1, run.output[-3000:]
-    return _tally(sandbox, BATCH)
+    return _tally(sandbox, UNCOMMITTED)
 
 
 @case("SIGKILL of both workers at once")
@@ -99,7 +99,7 @@ def kill_both_workers(sandbox: Sandbox, seed: int) -> Tally:
         process.kill()
     assert run.wait(180) == 0, run.output[-3000:]
     assert len(killed) == run.output.count("ended with SIGKILL") == WORKERS, run.output[-3000:]
-    return _tally(sandbox, WORKERS * BATCH)
+    return _tally(sandbox, WORKERS * BATCH + UNCOMMITTED)
 
 
 @case("SIGKILL of a run with two workers")
@@ -109,7 +109,7 @@ def kill_the_run_of_two(sandbox: Sandbox, seed: int) -> Tally:
     _reach_the_middle(sandbox, run, seed)
     _kill_above(run, _processes(run), 5)
     sandbox.finish(config=copier(sandbox, workers_per_device=WORKERS), patch=_slow)
-    return _tally(sandbox, WORKERS * 2 * BATCH)
+    return _tally(sandbox, WORKERS * 2 * BATCH + UNCOMMITTED)
 
 
 def _kill_above(run: Run, workers: list[psutil.Process], seconds: float) -> None:
@@ -138,7 +138,7 @@ def stop_one_worker(sandbox: Sandbox, seed: int) -> Tally:
     stopped.suspend()
     assert run.wait(180) == 0, run.output[-3000:]
     assert not _lives(stopped)
-    return _tally(sandbox, 2 * BATCH)
+    return _tally(sandbox, BATCH + UNCOMMITTED)
 
 
 @contextmanager
@@ -173,7 +173,7 @@ def lose_a_node(sandbox: Sandbox, seed: int) -> Tally:
         nodes.stdin.flush()
         assert nodes.stdout.readline() == "killed\n"
         assert run.wait(240) == 0, run.output[-5000:]
-    return _tally(sandbox, BATCH)
+    return _tally(sandbox, UNCOMMITTED)
 
 
 @case("SIGKILL of a run on a Ray cluster")
@@ -184,7 +184,7 @@ def kill_the_run_on_ray(sandbox: Sandbox, seed: int) -> Tally:
         _reach_the_middle(sandbox, run, seed)
         _kill_above(run, _actors(nodes), 15)
         sandbox.finish(config=config, patch=_slow_on_ray)
-    return _tally(sandbox, WORKERS * 2 * BATCH)
+    return _tally(sandbox, WORKERS * 2 * BATCH + UNCOMMITTED)
 
 
 def _actors(nodes: "subprocess.Popen[str]") -> list[psutil.Process]:

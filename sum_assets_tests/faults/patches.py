@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
+import sum_assets.commit_queue
 import sum_assets.pipeline
 import sum_assets.summarizer.engine_environments
 import sum_assets.summarizer.engines.subprocess_engine
@@ -19,6 +20,7 @@ from sum_assets.database import publish, results
 from sum_assets.summarizer import Abstract, Phases, Rejection, Summarizer, Summary, watchdog
 
 # Any: mypy does not let names be replaced that these modules import.
+commit_queue: Any = sum_assets.commit_queue
 pipeline: Any = sum_assets.pipeline
 environments: Any = sum_assets.summarizer.engine_environments
 subprocess_engine: Any = sum_assets.summarizer.engines.subprocess_engine
@@ -45,7 +47,8 @@ def nth(number: int, act: Callable[[], object]) -> Callable[[], None]:
 
 
 def count_and_slow(pause: float) -> None:
-    """Log each abstract that the engine returns, and wait between two batches."""
+    """Log each abstract that the engine returns, wait between two batches, and have each committed at once."""
+    commit_queue.COMMIT_SECONDS = 0.0
     real, log = pipeline.summarize_each, Path(os.environ[GENERATED])
 
     def summarize_each(

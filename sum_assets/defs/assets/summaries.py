@@ -67,7 +67,7 @@ def summaries(
         stop_at = deadline(config.stop_at, _launched(context)) if config.stop_at else None
         log = partial(_log, context)
         with device_lease(gpu.settings(), log) as leased, postgres.database() as database:
-            database.on_return = log
+            database.outages.on_return = log
             phases = Phases()
             with phases("load_model"):
                 resolved = resolve_settings(leased, summarizer.settings())
@@ -98,7 +98,7 @@ def summaries(
                 if not state.source:
                     log(no_abstracts(id_range))
                 log(f"{id_range.key}\n{render_range_report(result, corpus_rows)}")
-                metadata = range_metadata(result, corpus_rows, state, (database.outages, database.seconds_away))
+                metadata = range_metadata(result, corpus_rows, state, database.outages)
                 if verdict:
                     metadata["gate"] = dg.MetadataValue.text(describe(verdict))
                 context.add_asset_metadata(metadata, partition_key=id_range.key)
