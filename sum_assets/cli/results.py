@@ -62,9 +62,6 @@ def verify(
 
 
 def _print_states(rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
-    if not rows:
-        out.print(f"There are no ID ranges yet; {totals['uncovered']:,} rows of the source wait for one.")
-        return
     shown = ("source", "summarized", "rejected", "published")
     counts = (Column(name, justify="right") for name in shown)
     table = Table(Column("ID range", no_wrap=True), *counts, Column("state", overflow="fold"), box=SIMPLE, padding=0)

@@ -27,7 +27,7 @@ Run = Callable[..., tuple[int, str, str]]
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="needs pgbouncer (Debian: apt-get install pgbouncer)")
 
-#: Two sessions of the server for all clients, so that they meet.
+#: Three sessions of the server for all clients, so that they meet: no more than one command needs at once.
 SETTINGS = """\
 [databases]
 * = host={server}
@@ -37,7 +37,7 @@ unix_socket_dir = {folder}
 listen_port = 5432
 auth_type = any
 pool_mode = transaction
-default_pool_size = 2
+default_pool_size = 3
 logfile = {folder}/log
 pidfile = {folder}/pid
 {more}
