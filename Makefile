@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow ui check prove-gate prove-models prove-projection prove-simulation prove-deploy bench-engines faults
+.PHONY: demo test test-slow ui check prove-gate prove-models prove-overlap prove-projection prove-simulation prove-deploy bench-engines faults
 
 demo: .venv/demo-installed
 	$(BIN)/sum-assets demo
@@ -25,6 +25,10 @@ prove-gate: .venv/installed
 # Half an hour: families of tiny models, engines, generation rules and batch sizes, compared with `generate` row by row.
 prove-models: .venv/installed
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m sum_assets_tests.evidence.prove_models
+
+# Two minutes: engines of a set rate, and what of their time reading and committing takes.
+prove-overlap: .venv/installed
+	$(BIN)/python -m sum_assets_tests.evidence.prove_overlap
 
 # A quarter of an hour: projections, and what was projected really run.
 prove-projection: .venv/installed
