@@ -1,6 +1,7 @@
 """Which roles are made for whom, and what is refused before anything is changed."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -140,7 +141,7 @@ def test_nothing_is_created_where_the_tables_are(
 
 
 def test_the_rights_by_hand_of_earlier_versions_are_enough(
-    database: Connection, database_url: str, run: Run, monkeypatch: pytest.MonkeyPatch
+    database: Connection, database_url: str, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with open_instance():
         pass
@@ -158,6 +159,10 @@ def test_the_rights_by_hand_of_earlier_versions_are_enough(
         database.execute(f"GRANT {grant} TO r_hand".encode())
     monkeypatch.setenv(URL_VARIABLE, conninfo.make_conninfo(database_url, user="r_hand"))
     assert run("ranges", "--rows", "5")[0] == 0
+    config = tmp_path / "run.yaml"
+    config.write_text("resources: {gpu: {config: {engine: lead}}}")
+    code, _, err = run("materialize", run("ranges")[1].strip(), "-c", config)
+    assert code == 0, err
     for command in ("status", "verify", "ranges"):
         assert run(command)[::2] == (0, ""), command
 

@@ -37,8 +37,8 @@ def pooled_url(database_url: str, request: pytest.FixtureRequest, monkeypatch: p
     user = "pgserver" if os.geteuid() == 0 else getpass.getuser()
     with tempfile.TemporaryDirectory(prefix="sum_assets_") as path:
         folder = Path(path)
-        with (folder / "ini").open("w") as file:
-            _settings(folder, server, request.param).write(file)
+        with (folder / "ini").open("w") as ini:
+            _settings(folder, server, request.param).write(ini)
         for file in (folder, folder / "ini"):
             shutil.chown(file, user)
         command = [str(PGBOUNCER), "-q", *(["-u", user] if os.geteuid() == 0 else []), str(folder / "ini")]

@@ -276,8 +276,15 @@ def test_what_is_not_theirs_is_refused_to_writer_and_reader(lab: Lab) -> None:
 
 
 #: What the reader runs, and other commands that use the database.
-READS = (("status",), ("verify",), ("ranges",), ("report",), ("status", "--json"), ("verify", "--json"))
-WRITES = (
+READS: tuple[tuple[str, ...], ...] = (
+    ("status",),
+    ("verify",),
+    ("ranges",),
+    ("report",),
+    ("status", "--json"),
+    ("verify", "--json"),
+)
+WRITES: tuple[tuple[str, ...], ...] = (
     POINT,
     ("init", "--roles", "lab"),
     ("load", "corpus.csv"),
