@@ -1,3 +1,6 @@
+-- No lock that somebody keeps makes the load wait for ever.
+SET LOCAL lock_timeout = {timeout};
+
 -- What COPY fills: the records of one file, numbered in the order they were read. Without an abstract, it withdraws.
 CREATE TEMPORARY TABLE load_record (
     position bigint GENERATED ALWAYS AS IDENTITY,

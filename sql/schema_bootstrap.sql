@@ -1,4 +1,3 @@
-CREATE SCHEMA IF NOT EXISTS sum_assets;
 CREATE TABLE IF NOT EXISTS sum_assets.schema_migration (
     version integer PRIMARY KEY,
     name text NOT NULL,

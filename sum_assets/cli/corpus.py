@@ -16,6 +16,7 @@ from sum_assets.database.coverage import unusable_ids
 from sum_assets.database.problems import key_problems, unusable_problem
 from sum_assets.database.range_registry import cutting, parse_keys
 from sum_assets.database.ranges import new_ranges, scans_sequentially
+from sum_assets.database.roles import Roles, make_roles, parse_roles
 from sum_assets.database.source_table import (
     index_advice,
     point_source,
@@ -44,15 +45,41 @@ def init(
     skip_bad_ids: Annotated[
         bool, typer.Option("--skip-bad-ids", help="Leave out rows whose ID no ID range can hold.")
     ] = False,
+    roles: Annotated[
+        str | None,
+        typer.Option(help="Make roles that own, write and read: a prefix, or three names with commas between."),
+    ] = None,
 ) -> None:
     """Create or migrate the tables. With --source, summarize a table of your own."""
+    from sum_assets.defs.instance import open_instance
+
+    named = parse_roles(roles) if roles is not None else None
     with connect() as connection:
         applied = schema.migrate(connection)
         out.print(f"applied {', '.join(applied)}" if applied else "schema sum_assets is up to date")
+        with open_instance():  # makes Dagster's tables, so that nothing else has to
+            pass
+        if named:
+            _make_roles(connection, named)
         if source:
             _point(connection, source, id_column, abstract_column, skip_bad_ids)
         else:
             require_source(connection)
+
+
+def _make_roles(connection: Connection, roles: Roles) -> None:
+    report = make_roles(connection, roles)
+    made = f"made {', '.join(report.made)}; " if report.made else ""
+    out.print(
+        f"{made}{roles.owner} owns the tables, {roles.writer} runs, {roles.reader} reads. None has a password: make "
+        "logins that are members.",
+        markup=False,
+    )
+    for former in report.former_owners:
+        warn(
+            f"{former} owned tables, and has no rights on them now. If it is to go on running: GRANT {roles.writer} TO "
+            f"{former};"
+        )
 
 
 def _point(connection: Connection, source: str, id_column: str, abstract_column: str, skip_bad_ids: bool) -> None:

@@ -1,6 +1,8 @@
 """The commands that run the pipeline: in this process, as a backfill, or from the Dagster UI."""
 
+import errno
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -44,14 +46,15 @@ def backfill(
     url: Annotated[str, typer.Option(help="The webserver of the running Dagster.")] = "http://127.0.0.1:3000",
 ) -> None:
     """Launch a backfill in a running Dagster (`sum-assets ui`): one run per ID range."""
-    from sum_assets.defs.backfill import launch_backfill
+    from sum_assets.defs.backfill import launch_backfill, require_own_webserver
     from sum_assets.defs.instance import open_instance, registered_ranges, require_span
 
     with open_instance() as instance:
         ends = require_span(instance, first, last or first) if first else None
         keys = [r.key for r in registered_ranges(instance) if not ends or ends[0] <= r <= ends[1]]
-    if not keys:
-        raise UserError("There are no ID ranges to fill. Add some: `sum-assets ranges --rows N`.")
+        if not keys:
+            raise UserError("There are no ID ranges to fill. Add some: `sum-assets ranges --rows N`.")
+        require_own_webserver(instance, url)
     backfill_id = launch_backfill(url, keys, read_yaml(config))
     out.print(f"backfill of {len(keys)} ID ranges: {url}/runs/b/{backfill_id}", soft_wrap=True)
 
@@ -59,7 +62,7 @@ def backfill(
 @app.command()
 def ui(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on.")] = 3000,
+    port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 3000,
 ) -> None:
     """Serve the Dagster UI. It starts the embedded database if no other is configured.
 
@@ -68,6 +71,7 @@ def ui(
     from sum_assets.defs.instance import open_instance, set_pool
     from sum_assets.summarizer.device_lease import device_slots
 
+    _require_free(host, port)
     if in_demo() or not os.environ.get(URL_VARIABLE):
         embedded.start(postgres_dir(home()))
     with connect() as connection:
@@ -78,6 +82,22 @@ def ui(
     workspace = str(project_file("workspace.yaml"))
     dagster = [sys.executable, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port)]
     os.execv(sys.executable, dagster)
+
+
+def _require_free(host: str, port: int) -> None:
+    """Raise UserError where nothing can listen, before anything is started: the daemon would start all the same."""
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            socket.create_server(address[:2], family=family).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UserError(
+                f"Port {port} of {host} is in use, perhaps by a UI that runs already: http://{host}:{port}. End that, "
+                "or name another port: `sum-assets ui --port N`."
+            ) from error
+        raise UserError(
+            f"The UI cannot listen on {host}, port {port}: {error.strerror}. Name others with --host and --port."
+        ) from error
 
 
 @app.command()

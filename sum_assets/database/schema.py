@@ -1,6 +1,7 @@
 """Creates the tables in `sql/migrations`, and migrates them forward."""
 
 from psycopg import Connection, errors
+from psycopg.sql import SQL, Identifier
 
 from sum_assets.database.statements import SQL_DIR, statement
 from sum_assets.errors import UserError
@@ -20,7 +21,8 @@ def migrate(connection: Connection) -> list[str]:
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
             if schema_version(connection) is None:
-                connection.execute(statement("schema_bootstrap"))
+                _bootstrap(connection)
+            act_as(connection, owner_to_act_as(connection))
             at = _not_newer(schema_version(connection) or 0)
             pending = [path for path in MIGRATIONS if int(path.stem[:4]) > at]
             for path in pending:
@@ -31,12 +33,31 @@ def migrate(connection: Connection) -> list[str]:
                 )
     except errors.InsufficientPrivilege as error:
         raise UserError(
-            f"This role may not create the schema sum_assets: {error.diag.message_primary}. Run "
-            "`sum-assets init` once as a role with CREATE on the database."
+            f"This role may not make or migrate the schema sum_assets: {error.diag.message_primary}. Run "
+            "`sum-assets init` as the role that owns it, or for the first time as a role with CREATE on the database."
         ) from error
     except errors.ReadOnlySqlTransaction as error:
         raise UserError("This database is read-only. Name the primary server.") from error
     return [path.stem for path in pending]
+
+
+def _bootstrap(connection: Connection) -> None:
+    # IF NOT EXISTS would ask for CREATE on the database also where somebody made the schema for this role.
+    if connection.execute("SELECT to_regnamespace('sum_assets')").fetchone() == (None,):
+        connection.execute("CREATE SCHEMA sum_assets")
+    connection.execute(statement("schema_bootstrap"))
+
+
+def owner_to_act_as(connection: Connection) -> str | None:
+    """Return the owner of the schema, where what this role makes there is to belong to it; None for its own."""
+    row = connection.execute(statement("schema_owner")).fetchone()
+    return str(row[0]) if row else None
+
+
+def act_as(connection: Connection, owner: str | None) -> None:
+    """Take the owner's role until the end of the transaction: others have default rights on what that makes."""
+    if owner:
+        connection.execute(SQL("SET LOCAL ROLE {}").format(Identifier(owner)))
 
 
 def schema_version(connection: Connection) -> int | None:

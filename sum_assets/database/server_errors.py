@@ -29,7 +29,10 @@ _SENTENCES = {
         "The server canceled a statement: {0}. If that is its statement_timeout, raise it for this role: ALTER ROLE "
         f"... SET statement_timeout. {_REST}"
     ),
-    "42501": "This role may not do that: {0}. docs/how-to/your-own-table.md lists the rights to grant.",
+    "42501": (
+        "This role may not do that: {0}. docs/how-to/your-own-server.md lists the rights, and "
+        "`sum-assets init --roles` grants them."
+    ),
     "22P05": "The encoding of the database cannot hold a character: {0}. Use a database with the encoding UTF8.",
     "22021": "The database holds or got text that is not valid in its encoding: {0}. Correct that text.",
     "42P01": "A table is missing: {0}. Run `sum-assets init`, which makes those of sum_assets.",

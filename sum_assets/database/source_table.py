@@ -16,6 +16,8 @@ from sum_assets.database.relations import (
     find_relation,
     pick_column,
 )
+from sum_assets.database.roles import let_owner_read, protect_view
+from sum_assets.database.schema import act_as, owner_to_act_as
 from sum_assets.database.statements import statement
 from sum_assets.errors import UserError
 from sum_assets.id_range import LARGEST_ID
@@ -59,8 +61,9 @@ def point_source(
     """Point the view `source_abstract` at a table of the user's, copying nothing, and record which it is.
 
     An ID column of text holds digits, alone or behind `PMC`; any other text becomes NULL, which `verify` counts, or
-    is left out with `skip_bad_ids`. The rights that others have on the view stay. Raises UserError where the table or
-    a column is missing or of another type.
+    is left out with `skip_bad_ids`. The rights that others have on the view stay. It belongs to the owner of the
+    schema, who is granted SELECT on the table if need be. Raises UserError where the table or a column is missing or of
+    another type.
     """
     relation = find_relation(connection, table)
     if str(relation) == VIEW:
@@ -84,8 +87,12 @@ def point_source(
     try:
         with connection.transaction():
             grants = [row[0] for row in connection.execute(statement("source_grants"))]
+            if owner := owner_to_act_as(connection):
+                let_owner_read(connection, relation.oid)
+                act_as(connection, owner)
             connection.execute("DROP VIEW IF EXISTS sum_assets.source_abstract")
             connection.execute(view)
+            protect_view(connection)
             for grant in grants:
                 connection.execute(grant.encode())
             record_source(connection, str(relation), id_type.name, text_type.name, skip_bad_ids)
@@ -209,9 +216,13 @@ def _require_columns(columns: dict[str, str] | None) -> None:
 def index_advice(connection: Connection) -> str:
     """Return what makes reading a range quick, where it has no index on the ID."""
     record = recorded_source(connection)
+    anyhow = "Create an index on what source_abstract uses as ID, in the table that it reads."
     if record is None or record.id_column is None:
-        return "Create an index on what source_abstract uses as ID, in the table that it reads."
-    relation = find_relation(connection, record.source)
+        return anyhow
+    try:
+        relation = find_relation(connection, record.source)
+    except UserError:  # the view may read it, this role may not
+        return anyhow
     if relation.kind == "v":
         return (
             f"{relation} is a view, which has no index. Point --source at the table that it reads, or index there what "

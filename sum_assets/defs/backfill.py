@@ -1,10 +1,13 @@
 """Launches a backfill on a running Dagster, over its GraphQL interface."""
 
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
+
+import dagster as dg
 
 from sum_assets.defs.asset_names import CORPUS_ASSETS
 from sum_assets.errors import UserError
@@ -21,6 +24,27 @@ mutation ($params: LaunchBackfillParams!) {
 }
 """
 
+_LIMIT = "query ($pool: String!) { instance { concurrencyLimit(concurrencyKey: $pool) { limit } } }"
+
+
+def require_own_webserver(instance: dg.DagsterInstance, url: str) -> None:
+    """Raise UserError unless the webserver at `url` answers from the storage of this instance.
+
+    Another user's, or that of the demo, may listen there. It is asked for a pool that exists for this moment only.
+    """
+    pool = f"sum-assets-backfill-{uuid.uuid4().hex}"
+    storage = instance.event_log_storage
+    storage.set_concurrency_slots(pool, 1)
+    try:
+        answer = _ask(url, _LIMIT, {"pool": pool})
+    finally:
+        storage.delete_concurrency_limit(pool)
+    if answer.get("data") != {"instance": {"concurrencyLimit": {"limit": 1}}}:
+        raise UserError(
+            f"The webserver at {url} belongs to another database or another user: nothing was launched. Start one on "
+            "this database, `sum-assets ui --port N`, and name it with --url."
+        )
+
 
 def launch_backfill(url: str, keys: Sequence[str], run_config: Mapping[str, Any]) -> str:
     """Ask the webserver at `url` for one run per ID range over all corpus assets; return the backfill's ID.
@@ -33,17 +57,25 @@ def launch_backfill(url: str, keys: Sequence[str], run_config: Mapping[str, Any]
         "runConfigData": run_config,
         "title": f"{len(keys)} ID ranges",
     }
-    body = json.dumps({"query": _MUTATION, "variables": {"params": params}}).encode()
-    request = Request(f"{url.rstrip('/')}/graphql", body, {"Content-Type": "application/json"})
-    try:
-        with urlopen(request, timeout=60) as response:
-            answer = json.load(response)
-    except (URLError, OSError, ValueError) as error:
-        raise UserError(
-            f"No Dagster webserver answers at {url} ({error}). Start one, `make ui`, or name another with --url."
-        ) from error
+    answer = _ask(url, _MUTATION, {"params": params})
     result = (answer.get("data") or {}).get("launchPartitionBackfill") or {"message": str(answer.get("errors"))}
     if "backfillId" not in result:
         reasons = [e["message"] for e in result.get("errors", [])] or [result.get("message") or result["__typename"]]
         raise UserError(f"Dagster refused the backfill: {'; '.join(reasons)}")
     return str(result["backfillId"])
+
+
+def _ask(url: str, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the answer of a webserver to a query. Raises UserError where none answers."""
+    body = json.dumps({"query": query, "variables": variables}).encode()
+    try:
+        request = Request(f"{url.rstrip('/')}/graphql", body, {"Content-Type": "application/json"})
+        with urlopen(request, timeout=60) as response:
+            answer = json.load(response)
+        if not isinstance(answer, dict):
+            raise ValueError("its answer is not GraphQL")
+    except (URLError, OSError, ValueError) as error:
+        raise UserError(
+            f"No Dagster webserver answers at {url} ({error}). Start one, `sum-assets ui`, or name another with --url."
+        ) from error
+    return answer

@@ -14,7 +14,7 @@ from dagster._core.storage.tags import (
 )
 from dagster_postgres.utils import DagsterPostgresException
 from psycopg import Connection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from sum_assets.database.range_registry import begun_ranges, parse_keys, to_forget
 from sum_assets.database.reconnect import open_database
@@ -29,6 +29,8 @@ from sum_assets.paths import dagster_dir, home, in_demo, project_file
 _NAME = id_ranges.name or ""
 #: The pool of all assets that use the device.
 POOL = "gpu"
+#: The SQLSTATEs of a missing right and of a server or role that is read-only.
+_MAY_NOT_WRITE = ("42501", "25006")
 _STOPPED = "The run was stopped. What it finished is committed. Run it again to go on."
 
 
@@ -56,8 +58,12 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
     with instance:
         # Dagster gives a pool its default limit when it first sees a run of it queued, and has by then launched two.
         storage = instance.event_log_storage
-        if POOL not in {pool.name for pool in storage.get_pool_limits()}:
-            storage.initialize_concurrency_limit_to_default(POOL)
+        try:
+            if POOL not in {pool.name for pool in storage.get_pool_limits()}:
+                storage.initialize_concurrency_limit_to_default(POOL)
+        except DBAPIError as error:  # a reader or a standby launches no runs
+            if getattr(error.orig, "pgcode", None) not in _MAY_NOT_WRITE:
+                raise
         yield instance
 
 

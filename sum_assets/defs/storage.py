@@ -10,12 +10,13 @@ from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._core.types.pagination import PaginatedResults
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
-from psycopg import conninfo
+from psycopg import Connection, conninfo
 from sqlalchemy import URL
 
 from sum_assets.database.connection import configured_url, connect
 from sum_assets.database.range_registry import adding
 from sum_assets.database.schema import require_schema
+from sum_assets.database.statements import statement
 from sum_assets.database.url import read_url
 from sum_assets.defs.dagster_schema import PLUGIN, SCHEMA
 from sum_assets.defs.partitions import id_ranges
@@ -84,12 +85,32 @@ class SumAssetsStorage(DagsterPostgresStorage):
             if url is None:
                 return DagsterSqliteStorage.from_local(str(dagster_dir(home()) / "history"), inst_data)
             with connect(url) as connection:
-                # PostgreSQL asks for CREATE on the database even where IF NOT EXISTS would create nothing.
-                if connection.execute("SELECT to_regnamespace(%s)", [SCHEMA]).fetchone() == (None,):
-                    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}".encode())
+                _require_schema(connection)
         except UserError as error:
             raise DagsterInvariantViolationError(str(error)) from error
         return cls(postgres_url=sqlalchemy_url(url), inst_data=inst_data)
+
+
+def _require_schema(connection: Connection) -> None:
+    """Create Dagster's schema where it is missing. Raises UserError where this role may not make or see the tables.
+
+    Nothing is created where the tables are there: neither a writer nor a standby could.
+    """
+    row = connection.execute(statement("dagster_schema_state"), {"schema": SCHEMA}).fetchone()
+    assert row is not None
+    has_schema, has_tables, may_use, may_create = row
+    if has_schema and not may_use:
+        raise UserError(
+            f"This role may not use the schema {SCHEMA}, where Dagster's tables are. `sum-assets init --roles` makes "
+            "roles that may."
+        )
+    if not has_tables and not may_create:
+        raise UserError(
+            "Dagster's tables are missing, and this role may not make them here. Run `sum-assets init` as the role "
+            "that owns the schema sum_assets, on the primary server."
+        )
+    if not has_schema:
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}".encode())
 
 
 def sqlalchemy_url(url: str) -> str:

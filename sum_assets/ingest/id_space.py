@@ -38,7 +38,11 @@ def agreed_id_space(path: Path, file: IdSpace | None, said: IdSpace | None, corp
     )
 
 
+def lock_id_space(connection: Connection) -> None:
+    """Let no other file change the ID space until the end of the transaction."""
+    connection.execute(statement("corpus_id_space_lock"))
+
+
 def set_id_space(connection: Connection, space: IdSpace) -> None:
     """Record the ID space of the corpus, in the transaction that loads it."""
-    connection.execute("DELETE FROM sum_assets.corpus_id_space WHERE id_space <> %s", [space])
-    connection.execute("INSERT INTO sum_assets.corpus_id_space VALUES (%s) ON CONFLICT DO NOTHING", [space])
+    connection.execute(statement("corpus_id_space_set"), {"space": space})

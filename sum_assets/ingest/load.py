@@ -11,9 +11,10 @@ from typing import Any
 from psycopg import Connection
 
 from sum_assets.database.characters import unstorable
+from sum_assets.database.connection import LOCK_TIMEOUT
 from sum_assets.database.statements import statement
 from sum_assets.errors import UserError
-from sum_assets.ingest.id_space import agreed_id_space, corpus_id_space, set_id_space
+from sum_assets.ingest.id_space import agreed_id_space, corpus_id_space, lock_id_space, set_id_space
 from sum_assets.ingest.readers import read_records
 from sum_assets.ingest.records import IdSpace, ReaderOptions, Record, Remark, Skipped, Withdrawal
 
@@ -71,8 +72,8 @@ def load_file(
     examples: defaultdict[str, list[str]] = defaultdict(list)
     spaces: set[IdSpace | None] = set()
     with io.BufferedReader(file, BUFFER) as stream, connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(statement("load_table").format(timeout=LOCK_TIMEOUT))
         corpus = corpus_id_space(connection)
-        cursor.execute(statement("load_table"))
         with closing(read_records(stream, path, options)) as records, cursor.copy(_COPY) as copy:
             for read in records:
                 if isinstance(read, Remark):
@@ -102,7 +103,7 @@ def load_file(
                     copy.write_row((row.abstract_id, None, None, row.version, row.version_scheme, row.is_deletion))
         if spaces:
             (space,) = spaces
-            cursor.execute("LOCK TABLE sum_assets.corpus_id_space IN SHARE ROW EXCLUSIVE MODE")
+            lock_id_space(connection)
             corpus = corpus_id_space(connection)
             agreed = agreed_id_space(path, space, options.id_space, corpus)
             set_id_space(connection, agreed)

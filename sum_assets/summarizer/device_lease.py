@@ -4,11 +4,12 @@ Each device and slot has a lock file. The operating system releases the lock whe
 """
 
 import fcntl
-import getpass
 import os
+import pwd
 import re
+import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -34,14 +35,53 @@ def slots() -> int:
     return int(value)
 
 
-def _folder() -> Path:
-    """Return the folder of the lock files: `SUM_ASSETS_LEASES`, or one for all users of the host."""
-    folder = Path(os.environ.get(FOLDER_VARIABLE) or "/tmp/sum_assets_leases")
-    if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        with suppress(PermissionError):
-            folder.chmod(0o1777)
+def _folder_path() -> Path:
+    return Path(os.environ.get(FOLDER_VARIABLE) or "/tmp/sum_assets_leases")
+
+
+def _open_folder() -> int:
+    """Open the folder of the lock files: `SUM_ASSETS_LEASES`, or one for all users of the host, made if missing.
+
+    Raises UserError where it is a link, or where somebody else could exchange the files in it.
+    """
+    path = _folder_path()
+    made = False
+    try:
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700, parents=True)
+            made = True
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        reason = "it is a link" if path.is_symlink() else error.strerror
+        raise _refused(path, str(reason)) from error
+    if made:
+        os.fchmod(folder, 0o1777)
+    if fault := _fault(os.fstat(folder)):
+        os.close(folder)
+        raise _refused(path, fault)
     return folder
+
+
+def _fault(folder: os.stat_result) -> str | None:
+    """Return who else could exchange the lock files, None if nobody could.
+
+    The owner of a folder may exchange files in it: that is us, root, or whoever made it for all users. Root trusts
+    root alone.
+    """
+    for_all = bool(folder.st_mode & stat.S_IWOTH)
+    sticky = bool(folder.st_mode & stat.S_ISVTX)
+    if for_all and not sticky:
+        return "every user may exchange its files (`chmod +t` it)"
+    if folder.st_uid not in (0, os.geteuid()) and (os.geteuid() == 0 or not for_all):
+        return f"it belongs to {_user(folder.st_uid)} (`chown root` it)"
+    return None
+
+
+def _refused(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"The folder of locks {path} cannot be used: {reason}. Correct that, or set {FOLDER_VARIABLE} to a folder that "
+        "all users of this host can write."
+    )
 
 
 @contextmanager
@@ -71,65 +111,89 @@ def device_lease(gpu: Settings, log: Callable[[str], object]) -> Iterator[Settin
 @contextmanager
 def _one_of(devices: dict[str, str], log: Callable[[str], object]) -> Iterator[str]:
     """Hold a slot of one of the devices, and yield its name in this process. Keys are names valid in all processes."""
-    paths = [
-        (_folder() / f"{re.sub(r'[^A-Za-z0-9-]', '-', key)}.{slot}", name)
+    names = [
+        (f"{re.sub(r'[^A-Za-z0-9-]', '-', key)}.{slot}", name)
         for slot in range(slots())
         for key, name in devices.items()
     ]
     logged_at = -_LOG_SECONDS
-    while True:
-        for path, name in paths:
-            if (descriptor := _try_lock(path)) is not None:
-                try:
-                    yield name
-                finally:
-                    os.close(descriptor)
-                return
-        if time.monotonic() - logged_at >= _LOG_SECONDS:
-            logged_at = time.monotonic()
-            log(f"waiting for {' or '.join(devices.values())}, in use by {_holders([path for path, _ in paths])}")
-        time.sleep(_POLL_SECONDS)
+    with _opened(_open_folder()) as folder:
+        while True:
+            held_by_others = set()
+            for file, name in names:
+                with _opened(_open_lock(folder, file)) as lock:
+                    if _acquire(lock, folder, file):
+                        yield name
+                        return
+                    held_by_others.add(os.fstat(lock).st_ino)
+            if time.monotonic() - logged_at >= _LOG_SECONDS:
+                logged_at = time.monotonic()
+                log(f"waiting for {' or '.join(devices.values())}, in use by {_holders(held_by_others)}")
+            time.sleep(_POLL_SECONDS)
 
 
-def _try_lock(path: Path) -> int | None:
-    """Return the descriptor that holds a lock, or None if another run holds it. Child processes do not inherit it."""
-    descriptor = _open(path)
+@contextmanager
+def _opened(descriptor: int) -> Iterator[int]:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        yield descriptor
+    finally:
         os.close(descriptor)
-        return None
-    if not path.exists() or os.fstat(descriptor).st_ino != path.stat().st_ino:
-        os.close(descriptor)  # the file was deleted in the meantime
-        return None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"process {os.getpid()} of {getpass.getuser()}".encode(), 0)
-    return descriptor
 
 
-def _open(path: Path) -> int:
-    """Open a file that any user of the host may lock. Raises UserError if it cannot be opened."""
+def _open_lock(folder: int, file: str) -> int:
+    """Open a file that any user of the host may lock. Nothing is ever written to it, and no link is followed.
+
+    Raises UserError if it cannot be opened. Child processes do not inherit the descriptor.
+    """
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK  # locks on network drives need a file open for writing
+    path = _folder_path() / file
     try:
-        with suppress(FileNotFoundError):
-            return os.open(path, os.O_RDWR)  # with O_CREAT, Linux refuses a file of another user in a sticky folder
-        with suppress(FileExistsError):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-            os.fchmod(descriptor, 0o666)
-            return descriptor
-        return os.open(path, os.O_RDWR)
+        try:
+            lock = os.open(file, flags, dir_fd=folder)  # with O_CREAT, Linux refuses others' files in sticky folders
+        except FileNotFoundError:
+            with suppress(FileExistsError):
+                lock = os.open(file, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
+                os.fchmod(lock, 0o666)
+                return lock
+            lock = os.open(file, flags, dir_fd=folder)
     except OSError as error:
+        reason = "It is a link, and somebody may have put it there" if path.is_symlink() else error.strerror
         raise UserError(
-            f"The lock {path} cannot be opened: {error.strerror}. Set {FOLDER_VARIABLE} to a folder that all users "
-            "of this host can write."
+            f"The lock {path} cannot be opened: {reason}. Remove it, or set {FOLDER_VARIABLE} to a folder that all "
+            "users of this host can write."
         ) from error
+    if not stat.S_ISREG(os.fstat(lock).st_mode):
+        os.close(lock)
+        raise UserError(f"The lock {path} is not a file. Remove it.")
+    return lock
 
 
-def _holders(paths: Sequence[Path]) -> str:
+def _acquire(lock: int, folder: int, file: str) -> bool:
+    """Return whether the lock is ours now: no other run holds it, and the file is still the one of that name."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(lock), os.stat(file, dir_fd=folder, follow_symlinks=False))
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
+def _holders(inodes: Collection[int]) -> str:
+    """Return which processes lock these files, as the kernel lists them."""
     holders = []
-    for path in paths:
-        with suppress(OSError):
-            holders.append(path.read_text(errors="replace"))
-    return ", ".join(filter(None, holders)) or "another run"
+    with suppress(OSError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            match = re.match(r"\d+: FLOCK +ADVISORY +WRITE +(\d+) +\w+:\w+:(\d+) ", line)
+            if match and int(match[2]) in inodes:
+                with suppress(OSError):
+                    holders.append(f"process {match[1]} of {_user(os.stat(f'/proc/{match[1]}').st_uid)}")
+    return ", ".join(holders) or "another run"
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
 
 
 def device_slots() -> int:

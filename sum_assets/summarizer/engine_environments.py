@@ -60,6 +60,8 @@ def install(engine: str, log: Callable[[str], None]) -> None:
         raise UserError(f"There is no engine {engine} to install; there are {', '.join(installable_engines())}.")
     engines_dir().mkdir(parents=True, exist_ok=True)
     with FileLock(engines_dir() / f"{engine}.lock"):
+        for leftover in engines_dir().glob(f".{engine}-*"):  # of an installation that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
         building = Path(tempfile.mkdtemp(dir=engines_dir(), prefix=f".{engine}-"))
         requirements = _requirements(engine)
         try:

@@ -1,14 +1,39 @@
-"""What a webserver that cannot launch a backfill answers, as its user reads it."""
+"""Which webserver is asked for a backfill, and what one that cannot launch it answers, as its user reads it."""
 
 import json
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
+import dagster as dg
 import pytest
+import uvicorn
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import EmptyWorkspaceTarget
+from dagster_webserver.app import create_app_from_workspace_process_context
 
-from sum_assets.defs.backfill import launch_backfill
+from sum_assets.defs.backfill import launch_backfill, require_own_webserver
+from sum_assets.defs.instance import POOL, open_instance, register_ranges
 from sum_assets.errors import UserError
+from sum_assets.id_range import IdRange
+
+
+@contextmanager
+def webserver(instance: dg.DagsterInstance) -> Iterator[str]:
+    """Serve an instance as `sum-assets ui` does, in this process."""
+    with (
+        WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as context,
+        socket.create_server(("127.0.0.1", 0)) as listening,
+    ):
+        server = uvicorn.Server(uvicorn.Config(create_app_from_workspace_process_context(context), log_level="warning"))
+        thread = threading.Thread(target=server.run, args=[[listening]])
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
 
 
 class _Answering(BaseHTTPRequestHandler):
@@ -28,6 +53,30 @@ def url() -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def test_the_webserver_of_another_database_is_refused(
+    instance: dg.DagsterInstance, tmp_path: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    register_ranges(instance, [IdRange(1, 5)])
+    with webserver(instance) as own:
+        require_own_webserver(instance, own)
+        with open_instance() as beside:
+            require_own_webserver(beside, own)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as other, webserver(other) as url:
+        code, _, err = run("backfill", "--url", url)
+        assert (code, "belongs to another database or another user: nothing was launched" in err) == (1, True), err
+        assert other.get_backfills() == []
+    code, _, err = run("backfill", "--url", url)
+    assert (code, f"No Dagster webserver answers at {url}" in err) == (1, True), err
+    assert [pool.name for pool in instance.event_log_storage.get_pool_limits()] == [POOL], "nothing is left behind"
+
+
+@pytest.mark.parametrize("answer", [[1], {"errors": [{"message": "no such field"}]}, {"data": None}])
+def test_what_is_no_dagster_is_refused(url: str, answer: object, instance: dg.DagsterInstance) -> None:
+    _Answering.answer = answer
+    with pytest.raises(UserError, match=r"belongs to another|No Dagster webserver answers"):
+        require_own_webserver(instance, url)
 
 
 @pytest.mark.parametrize(

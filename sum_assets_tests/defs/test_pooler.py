@@ -1,5 +1,6 @@
 """Behind pgbouncer in transaction mode, everything works as without it, and the tables are where they belong."""
 
+import configparser
 import getpass
 import os
 import shutil
@@ -22,38 +23,22 @@ from sum_assets.database.results import ResultStore
 from sum_assets.defs.instance import open_instance, register_ranges, registered_ranges
 from sum_assets.id_range import IdRange
 from sum_assets.paths import URL_VARIABLE
+from sum_assets_tests.doc_blocks import blocks
 
 Run = Callable[..., tuple[int, str, str]]
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="needs pgbouncer (Debian: apt-get install pgbouncer)")
 
-#: Three sessions of the server for all clients, so that they meet: no more than one command needs at once.
-SETTINGS = """\
-[databases]
-* = host={server}
-[pgbouncer]
-listen_addr =
-unix_socket_dir = {folder}
-listen_port = 5432
-auth_type = any
-pool_mode = transaction
-default_pool_size = 3
-logfile = {folder}/log
-pidfile = {folder}/pid
-{more}
-"""
 
-
-@pytest.fixture(params=["", "ignore_startup_parameters = options,extra_float_digits"], ids=["as it is", "ignoring"])
+@pytest.fixture(params=[{}, {"ignore_startup_parameters": "options,extra_float_digits"}], ids=["as it is", "ignoring"])
 def pooled_url(database_url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server = str(conninfo.conninfo_to_dict(database_url)["host"])
     name = conninfo.conninfo_to_dict(database_url)["dbname"]
     user = "pgserver" if os.geteuid() == 0 else getpass.getuser()
     with tempfile.TemporaryDirectory(prefix="sum_assets_") as path:
         folder = Path(path)
-        (folder / "ini").write_text(
-            SETTINGS.format(server=server, folder=folder, more=request.param).replace("* =", "* = user=postgres")
-        )
+        with (folder / "ini").open("w") as ini:
+            _settings(folder, server, request.param).write(ini)
         for file in (folder, folder / "ini"):
             shutil.chown(file, user)
         command = [str(PGBOUNCER), "-q", *(["-u", user] if os.geteuid() == 0 else []), str(folder / "ini")]
@@ -63,6 +48,20 @@ def pooled_url(database_url: str, request: pytest.FixtureRequest, monkeypatch: p
             monkeypatch.setenv(URL_VARIABLE, url)
             yield url
             pooler.terminate()
+
+
+def _settings(folder: Path, server: str, more: dict[str, str]) -> configparser.ConfigParser:
+    """Return the configuration that the documentation shows, for sockets of the tests and without passwords."""
+    settings = configparser.ConfigParser()
+    settings.read_string(blocks("how-to/your-own-server.md", "pgbouncer", "ini")[0])
+    assert settings["pgbouncer"]["pool_mode"] == "transaction"
+    settings["databases"] = {"*": f"user=postgres host={server}"}
+    sockets = {"listen_addr": "", "unix_socket_dir": str(folder), "listen_port": "5432", "auth_type": "any"}
+    few = {"default_pool_size": "3"}  # sessions of the server for all clients, so that they meet: `ranges` needs three
+    files = {"logfile": f"{folder}/log", "pidfile": f"{folder}/pid"}
+    settings["pgbouncer"].update(sockets | few | files | more)
+    del settings["pgbouncer"]["auth_file"]
+    return settings
 
 
 def _await(url: str, pooler: subprocess.Popen[bytes]) -> None:

@@ -4,12 +4,15 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg import Connection
 
+from sum_assets.database.connection import connect
 from sum_assets.database.schema import MIGRATIONS
 from sum_assets.database.statements import statement
 from sum_assets.errors import UserError
+from sum_assets.ingest import load as load_module
 from sum_assets.ingest.load import LoadReport, load_file
 from sum_assets.ingest.records import ReaderOptions
 
@@ -206,3 +209,22 @@ def test_a_corpus_of_before_is_migrated(
     query = "SELECT version_scheme FROM sum_assets.corpus_abstract ORDER BY abstract_id"
     assert [row[0] for row in database.execute(query).fetchall()] == schemes
     assert database.execute("SELECT id_space FROM sum_assets.corpus_id_space").fetchall() == space
+
+
+def test_a_newer_text_that_cannot_be_held_leaves_the_stored_one(load: Any, database: Connection) -> None:
+    load("csv", "5,Old.,1", "6,Old.,1", version_column="v")
+    report = load("csv", "5,New\0.,2", "6,,2", version_column="v")
+    assert (report.skipped, report.withdrawn) == ({"nul_character": 1, "no_abstract": 1}, 1)
+    assert texts(database) == {5: "Old."}, "the article has an abstract, and this is the last that we hold of it"
+
+
+def test_a_lock_that_stays_on_the_id_space_is_an_error(
+    load: Any, database: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load_module, "LOCK_TIMEOUT", "200ms")
+    with connect(database_url) as other, other.transaction():
+        other.execute("LOCK TABLE sum_assets.corpus_id_space")
+        database.execute("SET statement_timeout = '30s'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            load("csv", "5,Text.,1")
+    assert texts(database) == {}

@@ -1,5 +1,7 @@
 """No two runs on one device, and none that waits for a dead one."""
 
+import os
+import stat
 import subprocess
 import sys
 import time
@@ -111,5 +113,82 @@ def test_the_device_of_a_process_that_was_killed_is_free_at_once() -> None:
 def test_a_lock_that_cannot_be_opened_is_named(folder: Path) -> None:
     folder.mkdir()
     (folder / "cpu.0").mkdir()
-    with pytest.raises(UserError, match=r"cannot be opened: Is a directory. Set SUM_ASSETS_LEASES to a folder"):
+    with pytest.raises(UserError, match=r"cannot be opened: Is a directory. Remove it, or set SUM_ASSETS_LEASES to"):
         lease(GpuSettings(device="cpu"), stop).__enter__()
+
+
+def test_the_folder_is_for_all_users_and_nothing_is_written_to_what_is_there(folder: Path) -> None:
+    with lease(GpuSettings(device="cpu"), stop):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o1777
+        assert stat.S_IMODE((folder / "cpu.0").stat().st_mode) == 0o666
+    (folder / "cpu.0").write_text("somebody's text")
+    with (
+        lease(GpuSettings(device="cpu"), stop),
+        pytest.raises(StillWaitingError, match=rf"in use by process {os.getpid()} of "),
+    ):
+        lease(GpuSettings(device="cpu"), stop).__enter__()
+    assert (folder / "cpu.0").read_text() == "somebody's text"
+
+
+def test_no_link_is_followed(folder: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "elsewhere").mkdir()
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"leases cannot be used: it is a link\. Correct that, or set SUM_"):
+        lease(GpuSettings(device="cpu"), stop).__enter__()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    folder.unlink()
+    folder.mkdir()
+    for target in (victim, tmp_path / "new"):
+        (folder / "cpu.0").symlink_to(target)
+        with pytest.raises(UserError, match=r"cpu\.0 cannot be opened: It is a link.* Remove it"):
+            lease(GpuSettings(device="cpu"), stop).__enter__()
+        (folder / "cpu.0").unlink()
+    os.mkfifo(folder / "cpu.0")
+    with pytest.raises(UserError, match=r"cpu\.0 is not a file\. Remove it"):
+        lease(GpuSettings(device="cpu"), stop).__enter__()
+    (folder / "cpu.0").unlink()
+    (folder / "cpu.0").hardlink_to(victim)
+    with lease(GpuSettings(device="cpu"), stop):
+        assert victim.read_text() == "precious"
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "fault"),
+    [
+        (0, 0o755, None),
+        (0, 0o1777, None),
+        (0, 0o777, r"every user may exchange its files \(`chmod \+t` it\)"),
+        (65534, 0o755, r"it belongs to nobody \(`chown root` it\)"),
+        (65534, 0o1777, r"it belongs to nobody \(`chown root` it\)"),
+    ],
+)
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_root_trusts_no_folder_of_another_user(folder: Path, owner: int, mode: int, fault: str | None) -> None:
+    folder.mkdir()
+    folder.chmod(mode)
+    os.chown(folder, owner, owner)
+    if fault is None:
+        lease(GpuSettings(device="cpu"), stop).__enter__()
+    else:
+        with pytest.raises(UserError, match=f"leases cannot be used: {fault}"):
+            lease(GpuSettings(device="cpu"), stop).__enter__()
+        assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(("mode", "taken"), [(0o755, False), (0o1777, True), (0o777, False)])
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_others_take_a_folder_that_its_owner_made_for_all(
+    folder: Path, mode: int, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir()
+    folder.chmod(mode)
+    os.chown(folder, 65534, 65534)
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    if taken:
+        lease(GpuSettings(device="cpu"), stop).__enter__()
+    else:
+        with pytest.raises(UserError, match="leases cannot be used"):
+            lease(GpuSettings(device="cpu"), stop).__enter__()

@@ -28,7 +28,7 @@ def export(model: str, out: str, weights: str) -> None:
 
     encoder_decoder = json.loads(Path(model, "config.json").read_text(encoding="utf-8")).get("is_encoder_decoder")
     Path(out).mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=Path(out).resolve().parent) as full:
+    with tempfile.TemporaryDirectory(dir=out) as full:
         main_export(
             model,
             output=full if weights == "int8_sym" else out,
