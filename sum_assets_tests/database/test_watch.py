@@ -33,7 +33,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def between(database_url: str) -> Iterator[tuple[Database, Proxy]]:
     """A database behind a proxy that can swallow what passes."""
-    with proxy(f"{database_url} connect_timeout=2") as (url, swallowing), open_database(url, wait_seconds=1) as opened:
+    with proxy(f"{database_url} connect_timeout=1") as (url, swallowing), open_database(url, wait_seconds=1) as opened:
         yield opened, swallowing
 
 
@@ -74,10 +74,10 @@ def test_a_session_that_ended_unheard_is_noticed(between: tuple[Database, Proxy]
 
 def test_a_healthy_statement_may_take_long(ours_direct: Database, database: Connection) -> None:
     ours = ours_direct
-    ours.run(lambda connection: connection.execute("SELECT pg_sleep(2)"))
+    ours.run(lambda connection: connection.execute("SELECT pg_sleep(1.2)"))
 
     def many(connection: Connection) -> None:
-        end = time.monotonic() + 2
+        end = time.monotonic() + 1.2
         with transaction(connection):
             while time.monotonic() < end:
                 connection.execute("SELECT 1")
@@ -88,13 +88,13 @@ def test_a_healthy_statement_may_take_long(ours_direct: Database, database: Conn
             with cursor.copy("COPY t FROM STDIN") as copy:
                 for i in range(4):
                     copy.write_row((i,))
-                    time.sleep(0.5)
+                    time.sleep(0.3)
 
     ours.run(many)
     ours.run(slow_copy)
     with database.transaction():
         database.execute("LOCK sum_assets.range_lease")
-        released = threading.Timer(2, database.execute, ["ROLLBACK"])
+        released = threading.Timer(1.2, database.execute, ["ROLLBACK"])
         released.start()
         ours.run(lambda connection: connection.execute("SELECT FROM sum_assets.range_lease"))
         released.join()
