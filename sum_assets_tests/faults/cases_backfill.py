@@ -70,7 +70,7 @@ def _crash(boot: str, run_status: dg.DagsterRunStatus) -> Case:
             _launch(deployment)
             wait_until(lambda: _has_run(instance, run_status), 90, f"a run that is {run_status}")
             if run_status == dg.DagsterRunStatus.STARTED:
-                wait_until(lambda: sandbox.rows() >= 4 + 10 * seed, 90, "the first rows")
+                wait_until(lambda: sandbox.rows() >= 4 + 10 * seed, 240, "the first rows")
             deployment.crash()
             deployment.environment[BOOT] = boot
             time.sleep(2)
