@@ -16,6 +16,7 @@ from sum_assets.database.range_lease import Lease, range_lease
 from sum_assets.database.reconnect import Database
 from sum_assets.database.results import ResultStore, storable_results
 from sum_assets.database.source import read_abstracts
+from sum_assets.database.watch import watched
 from sum_assets.errors import StoppedError
 from sum_assets.id_range import IdRange
 from sum_assets.progress import Progress
@@ -169,7 +170,7 @@ class _RangeRun:
 
     def _record_hang(self, window: Mapping[int, Abstract], ids: Sequence[int]) -> None:
         """Record what the engine may have hung on; from a thread, so on a connection of its own."""
-        with connect(self._database.url) as connection:
+        with connect(self._database.url) as connection, watched(connection):
             record_hang(connection, self._store, [window[i] for i in ids])
 
     def _take(self, window: Mapping[int, Abstract], results: Sequence[Summary | Rejection]) -> None:

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from psycopg import Connection, IsolationLevel
+from psycopg import Connection, IsolationLevel, errors
 
 from sum_assets.database import embedded
 from sum_assets.database.server_errors import AWAY, refusal
 from sum_assets.database.url import address, read_url
+from sum_assets.database.watch import note_answer, watched
 from sum_assets.errors import UnreachableError, UserError, first_line
 from sum_assets.paths import URL_VARIABLE, home, in_demo, postgres_dir, start_command
 
@@ -62,9 +63,11 @@ def connect(url: str | None = None) -> Connection:
     try:
         # Statements are not prepared: behind a pooler, the next one may run in another session, which has them not.
         connection = psycopg.connect(autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
-        connection.execute(_SESSION)
+        with watched(connection):
+            connection.execute(_SESSION)
     except psycopg.Error as error:
         raise _unreachable(parameters, error) from error
+    note_answer(given=True)
     connection.isolation_level = IsolationLevel.READ_COMMITTED  # each BEGIN says so
     if connection.info.server_version < OLDEST_SERVER:
         connection.close()
@@ -95,7 +98,12 @@ def _unreachable(parameters: dict[str, str], error: psycopg.Error) -> UserError:
     source = URL_VARIABLE if named else "the embedded server"
     reasons = [line.removeprefix("- ").strip() for line in str(error).splitlines() if line.strip()]
     reason = reasons[-1] if "\n- " in str(error) else first_line(error)  # of several servers, the last
-    state = refusal(parameters) if error.sqlstate is None or error.sqlstate.startswith(AWAY) else error.sqlstate
+    state = error.sqlstate
+    if isinstance(error, errors.ConnectionTimeout):
+        note_answer(given=False)
+        state = None
+    elif state is None or state.startswith(AWAY):
+        state = refusal(parameters)
     if state and state.startswith("28"):
         fix = f"Check the user and password in {URL_VARIABLE}."
     elif state and state.startswith("3D"):

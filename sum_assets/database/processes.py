@@ -1,6 +1,7 @@
 """Identifies a process of this machine, so that its end shows even where its ID or the clock was reused or set."""
 
 import os
+import socket
 import sys
 from functools import cache
 from pathlib import Path
@@ -29,3 +30,14 @@ def process_start(pid: int) -> str | None:
     except (OSError, psutil.Error):
         return None
     return None if state in "ZX" else fields[18]
+
+
+def own_process() -> dict[str, object]:
+    """Return what tells this process from all others: `host`, `boot_id`, `pid` and `process_start`."""
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "boot_id": boot_id(), "pid": pid, "process_start": process_start(pid)}
+
+
+def is_running(boot: str, pid: int, start: str) -> bool | None:
+    """Return whether a process runs; None where it belongs to another boot, so that only its heartbeat can tell."""
+    return process_start(pid) == start if boot == boot_id() else None

@@ -1,8 +1,6 @@
 """Keeps two runs from working on the same IDs at once."""
 
 import logging
-import os
-import socket
 import threading
 import uuid
 from collections.abc import Iterator
@@ -16,9 +14,10 @@ from psycopg.rows import class_row
 
 from sum_assets.database.characters import storable
 from sum_assets.database.connection import LOCK_TIMEOUT, connect, transaction
-from sum_assets.database.processes import boot_id, process_start
+from sum_assets.database.processes import is_running, own_process
 from sum_assets.database.reconnect import Database
 from sum_assets.database.statements import statement
+from sum_assets.database.watch import watched
 from sum_assets.errors import UserError, first_line
 from sum_assets.id_range import LARGEST_ID, IdRange
 
@@ -27,6 +26,8 @@ RENEW_EVERY = 20.0
 EXPIRY = 90.0
 #: Seconds that a statement on the leases waits for a lock: others hold one for milliseconds.
 WAIT = 20.0
+#: Seconds that the end of a block waits for the release of its lease.
+RELEASE = 5.0
 #: After how many seconds the sessions that keep a takeover waiting are ended, where they do nothing themselves.
 PATIENCE = 5.0
 
@@ -59,9 +60,8 @@ class Holder:
         """Whether the run still works: on this machine, its process is looked up; elsewhere, expiry decides."""
         if self.failure is not None:
             return False
-        if self.boot_id == boot_id():
-            return process_start(self.pid) == self.process_start
-        return not self.expired
+        running = is_running(self.boot_id, self.pid, self.process_start)
+        return not self.expired if running is None else running
 
     def __str__(self) -> str:
         since = self.taken_at.astimezone()
@@ -109,8 +109,7 @@ def range_lease(database: Database, id_range: IdRange, run_id: str) -> Iterator[
     lease = Lease(uuid.uuid4().hex, id_range)
     database.run(_take, lease, run_id, database.url)
     done = threading.Event()
-    heartbeat = threading.Thread(target=_renew, args=[database.url, lease.token, done], daemon=True)
-    heartbeat.start()
+    threading.Thread(target=_renew, args=[database.url, lease.token, done], daemon=True).start()
     failure = None
     try:
         yield lease
@@ -119,10 +118,10 @@ def range_lease(database: Database, id_range: IdRange, run_id: str) -> Iterator[
         raise
     finally:
         done.set()
-        # Where this fails, the lease ends with this process, or by itself.
-        with suppress(psycopg.Error, UserError), connect(database.url) as connection:
-            _release(connection, lease.token, failure)
-        heartbeat.join(5)  # it may be waiting for a server that is away
+        # Where this fails or takes long, the lease ends with this process, or by itself.
+        release = threading.Thread(target=_release, args=[database.url, lease.token, failure], daemon=True)
+        release.start()
+        release.join(RELEASE)
 
 
 @contextmanager
@@ -140,10 +139,7 @@ def _take(connection: Connection, lease: Lease, run_id: str, url: str) -> None:
         "lo": lease.id_range.lo,
         "hi": lease.id_range.hi,
         "run_id": run_id,
-        "host": socket.gethostname(),
-        "boot_id": boot_id(),
-        "pid": os.getpid(),
-        "process_start": process_start(os.getpid()),
+        **own_process(),
     }
     ending = _Ending(url)
     try:
@@ -206,9 +202,15 @@ class _Ending:
                         _log.warning("Ended a session that locked the lease of a dead run: %s.", session)
 
 
-def _release(connection: Connection, token: str, failure: str | None) -> None:
+def _release(url: str, token: str, failure: str | None) -> None:
     """Give the range back; `status` tells of a failure until the next run."""
-    with transaction(connection), _limited(connection):
+    with (
+        suppress(psycopg.Error, UserError),
+        connect(url) as connection,
+        watched(connection),
+        transaction(connection),
+        _limited(connection),
+    ):
         if failure is None:
             connection.execute("DELETE FROM sum_assets.range_lease WHERE token = %s", [token])
         else:
@@ -224,7 +226,7 @@ def _renew(url: str, token: str, done: threading.Event) -> None:
         try:
             if connection is None or connection.closed:
                 connection = connect(url)
-            with transaction(connection), _limited(connection):
+            with watched(connection), transaction(connection), _limited(connection):
                 connection.execute(query, [token])
         except (psycopg.Error, UserError):
             continue

@@ -12,6 +12,7 @@ from psycopg import Connection
 
 from sum_assets.database.connection import connect, database_url
 from sum_assets.database.server_errors import AWAY, CONFLICT, explained
+from sum_assets.database.watch import Watch, watched
 from sum_assets.errors import StoppedError, UnreachableError, first_line
 
 T = TypeVar("T")
@@ -78,9 +79,11 @@ class Database:
 
         Raises UnreachableError where the server stays away for longer than the limit, and UserError for what
         only a person can fix: a full disk, a lock that somebody holds, a read-only server, endless deadlocks. Raises
-        StoppedError where `stopped_by` ends the wait.
+        StoppedError where `stopped_by` ends the wait, for the server or for a statement. A statement that gets no
+        answer, while the server says that it does nothing or says nothing itself, counts as a lost connection.
         """
         began: float | None = None
+        watch: Watch | None = None
         attempt = conflicts = losses = 0
         while True:
             try:
@@ -89,10 +92,13 @@ class Database:
                     if began is not None:
                         self.outages.end(back=True)
                         began, attempt = None, 0
-                return work(self._connection, *args, **kwargs)
+                with watched(self._connection, self._stop) as watch:
+                    return work(self._connection, *args, **kwargs)
             except UnreachableError as error:
                 reason: Exception = error
             except psycopg.Error as error:
+                if watch and watch.stopped:
+                    raise self._stopped(watch.stopped, "while it waited for the database") from error
                 state = error.sqlstate or ""
                 if state in CONFLICT and conflicts < CONFLICTS:
                     conflicts += 1
@@ -103,7 +109,7 @@ class Database:
                 if not lost or losses > LOSSES:
                     raise (explained(error) or error) from error
                 self.close()
-                reason = error
+                reason = UnreachableError(watch.lost) if watch and watch.lost else error
             if began is None:
                 self.outages.begin()
                 began = time.monotonic()
@@ -133,11 +139,11 @@ class Database:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             if why := self._stop():
-                raise StoppedError(
-                    f"Stopped {why}, while the database was away ({first_line(reason)}). What was committed stays. "
-                    "Run this again: it goes on there."
-                )
+                raise self._stopped(why, f"while the database was away ({first_line(reason)})")
             time.sleep(min(left, 0.5))
+
+    def _stopped(self, why: str, when: str) -> StoppedError:
+        return StoppedError(f"Stopped {why}, {when}. What was committed stays. Run this again: it goes on there.")
 
     @contextmanager
     def stopped_by(self, stop: Callable[[], str | None]) -> Iterator[None]:

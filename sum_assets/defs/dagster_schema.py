@@ -1,11 +1,17 @@
-"""Keeps Dagster's tables in a schema of their own, also behind a pooler that gives each statement another session."""
+"""Keeps Dagster's tables in a schema of their own, also behind a pooler that gives each statement another session.
+
+Its statements, like ours, do not wait for an answer that will not come.
+"""
 
 from typing import Any
 
-from psycopg2.extensions import cursor
+from psycopg2.extensions import TRANSACTION_STATUS_ACTIVE, connection, cursor
 from sqlalchemy import URL, Engine, event
 from sqlalchemy.dialects import plugins
 from sqlalchemy.engine import CreateEnginePlugin
+
+from sum_assets.database import watch
+from sum_assets.database.watch import session_state, watched
 
 SCHEMA = "dagster"
 #: Named in a URL, since that is all that dagster-postgres passes to SQLAlchemy.
@@ -20,11 +26,32 @@ class InSchema(cursor):
 
     def execute(self, query: Any, parameters: Any = None) -> None:
         """Execute a statement of text or bytes."""
-        super().execute(_prefixed(query), parameters)
+        with watched(_Session(self.connection)):
+            super().execute(_prefixed(query), parameters)
 
     def executemany(self, query: Any, several: Any) -> None:
         """Execute a statement once for each of several rows of parameters."""
-        super().executemany(_prefixed(query), several)
+        with watched(_Session(self.connection)):
+            super().executemany(_prefixed(query), several)
+
+
+class _Session:
+    """A session of psycopg2. It is in autocommit mode: all it waits for is a statement."""
+
+    def __init__(self, connection: connection) -> None:
+        self._info = connection.info
+        self.fileno = connection.fileno
+
+    def busy(self) -> bool:
+        return bool(self._info.transaction_status == TRANSACTION_STATUS_ACTIVE)
+
+    def state(self) -> object:
+        info = self._info
+        address = {"host": info.host, "port": str(info.port), "password": info.password}
+        return session_state({**info.dsn_parameters, **address}, info.backend_pid)
+
+    def cancel(self) -> None:
+        """Not needed: nothing asks it to stop."""
 
 
 def _prefixed(query: str | bytes) -> str | bytes:
@@ -46,6 +73,8 @@ class SchemaPlugin(CreateEnginePlugin):
 
 def _use_schema(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> None:
     parameters["cursor_factory"] = InSchema
+    if watch.silent_lately():  # Dagster tries six times for each event that it writes
+        parameters["connect_timeout"] = 1
 
 
 plugins.register(PLUGIN, __name__, SchemaPlugin.__name__)

@@ -4,11 +4,12 @@ import dagster as dg
 
 from sum_assets.defs import assets
 from sum_assets.defs.asset_names import CORPUS_ASSETS
+from sum_assets.defs.recorded_executor import recorded
 from sum_assets.defs.resources import GpuResource, PostgresResource, SummarizerResource, default_summarizer
-from sum_assets.defs.sensors import grow_id_ranges
+from sum_assets.defs.sensors import end_runs_without_a_process, grow_id_ranges
 
 # One step at a time, each in a process of its own: what a step breaks in the driver ends with its process.
-_executor = dg.multiprocess_executor.configured({"max_concurrent": 1})
+_executor = recorded(dg.multiprocess_executor.configured({"max_concurrent": 1}))
 
 summarize_corpus = dg.define_asset_job(
     "summarize_corpus",
@@ -19,7 +20,7 @@ summarize_corpus = dg.define_asset_job(
 defs = dg.Definitions(
     assets=dg.load_assets_from_package_module(assets),
     jobs=[summarize_corpus],
-    sensors=[grow_id_ranges],
+    sensors=[end_runs_without_a_process, grow_id_ranges],
     resources={
         # A bare instance would fall back to class defaults under a partial override.
         "gpu": GpuResource.configure_at_launch(),

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -18,8 +20,11 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from sum_assets.database.range_registry import begun_ranges, parse_keys, to_forget
 from sum_assets.database.reconnect import open_database
+from sum_assets.database.run_process import recorded_process
+from sum_assets.database.schema import require_schema
 from sum_assets.defs.asset_names import CORPUS_ASSETS
 from sum_assets.defs.assets.benchmark import presets
+from sum_assets.defs.lost_runs import end_lost_runs
 from sum_assets.defs.partitions import id_ranges, require_ascending
 from sum_assets.defs.resources import PostgresResource
 from sum_assets.errors import UserError
@@ -159,15 +164,18 @@ def materialize(
         if name not in CORPUS_ASSETS:
             raise UserError(f"The job summarize_corpus has no asset {name!r}. It has: {', '.join(CORPUS_ASSETS)}.")
     span = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last} if last else None
+    run_id = str(uuid.uuid4())
     try:
-        return job.execute_in_process(
-            run_config,
-            instance=instance,
-            partition_key=None if last else first,
-            tags=span,
-            asset_selection=[dg.AssetKey(name) for name in select] or None,
-            raise_on_error=False,
-        )
+        with _recorded(instance, run_id):
+            return job.execute_in_process(
+                run_config,
+                instance=instance,
+                partition_key=None if last else first,
+                tags=span,
+                asset_selection=[dg.AssetKey(name) for name in select] or None,
+                raise_on_error=False,
+                run_id=run_id,
+            )
     except dg.DagsterInvalidConfigError as error:
         reasons = "\n".join(f"  {e.message}" for e in error.errors)
         raise UserError(f"The run configuration does not fit the job. Correct it:\n{reasons}") from error
@@ -178,6 +186,17 @@ def materialize(
             "The database went away while Dagster wrote its log. What the run finished is committed. Run it again to "
             "go on."
         ) from error
+
+
+@contextmanager
+def _recorded(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
+    """Record this process as that of a run, after the end of those whose process is gone."""
+    with open_database(wait_seconds=60) as database:
+        database.run(require_schema)
+        database.run(partial(end_lost_runs, instance))
+        with recorded_process(database, run_id):
+            database.close()  # the heartbeat has its own
+            yield
 
 
 def failure_message(result: dg.ExecuteInProcessResult) -> str:

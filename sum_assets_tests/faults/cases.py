@@ -49,9 +49,9 @@ def check(tally: Tally, again: int) -> Tally:
     return tally
 
 
-def clear_failure(run: Run, message: str) -> None:
-    """Require that the run fails with the message and no traceback."""
-    code = run.wait()
+def clear_failure(run: Run, message: str, seconds: float = 90) -> None:
+    """Require that the run fails within some seconds with the message and no traceback."""
+    code = run.wait(seconds)
     assert code == 1, run.output[-3000:]
     assert message in run.output, run.output[-3000:]
     assert "Traceback" not in run.output.rpartition("Error:")[2], run.output[-3000:]

@@ -1,10 +1,12 @@
-"""Cases of backfills on a real deployment, of which one process is killed and started again."""
+"""Cases of backfills on a real deployment, of which processes are killed and started again."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import dagster as dg
 import yaml
@@ -12,47 +14,93 @@ from dagster._core.execution.backfill import BulkActionStatus
 
 from sum_assets.defs.instance import open_instance
 from sum_assets_tests.faults.cases import UNCOMMITTED, Case, case, check, wait_until
-from sum_assets_tests.faults.deployment import Deployment
+from sum_assets_tests.faults.deployment import BOOT, Deployment
 from sum_assets_tests.faults.sandbox import LEAD, Sandbox, Tally
+
+
+def _launch(deployment: Deployment, *keys: str) -> None:
+    wait_until(deployment.answers, 90, "the webserver")
+    path = deployment.folder / "backfill.yaml"
+    path.write_text(yaml.safe_dump(LEAD))
+    command = [sys.executable, "-m", "sum_assets.cli.main", "backfill", *keys, "-c", str(path), "--url", deployment.url]
+    wait_until(
+        lambda: subprocess.run(command, env=deployment.environment, capture_output=True).returncode == 0,
+        90,
+        "the launch of the backfill",
+    )
+
+
+def _await_success(instance: dg.DagsterInstance) -> None:
+    wait_until(lambda: _ended(instance), 300, "the end of the backfill")
+    (backfill,) = instance.get_backfills(limit=1)
+    assert backfill.status == BulkActionStatus.COMPLETED_SUCCESS, _story(instance)
+
+
+@contextmanager
+def _deployed(sandbox: Sandbox) -> Iterator[tuple[Deployment, dg.DagsterInstance]]:
+    deployment = Deployment(sandbox.folder, sandbox.environment)
+    os.environ |= {name: deployment.environment[name] for name in sandbox.environment}
+    try:
+        with open_instance() as instance:
+            yield deployment, instance
+    finally:
+        deployment.close()
 
 
 def _kill(name: str) -> Case:
     def kill(sandbox: Sandbox, seed: int) -> Tally:
-        deployment = Deployment(sandbox.folder, sandbox.environment)
-        try:
-            wait_until(deployment.answers, 90, "the webserver")
-            path = sandbox.folder / "backfill.yaml"
-            path.write_text(yaml.safe_dump(LEAD))
-            command = [
-                sys.executable,
-                "-m",
-                "sum_assets.cli.main",
-                "backfill",
-                "-c",
-                str(path),
-                "--url",
-                deployment.url,
-            ]
-            wait_until(
-                lambda: subprocess.run(command, env=deployment.environment, capture_output=True).returncode == 0,
-                90,
-                "the launch of the backfill",
-            )
+        with _deployed(sandbox) as (deployment, instance):
+            _launch(deployment)
             wait_until(lambda: sandbox.rows() >= 4 + 10 * seed, 90, "the first rows")
             os.kill(deployment.processes[name].pid, signal.SIGKILL)
             deployment.processes[name].wait()
             time.sleep(2)
             deployment.start(name)
-            os.environ |= {name: deployment.environment[name] for name in sandbox.environment}
-            with open_instance() as instance:
-                wait_until(lambda: _ended(instance), 300, "the end of the backfill")
-                (backfill,) = instance.get_backfills(limit=1)
-                assert backfill.status == BulkActionStatus.COMPLETED_SUCCESS, _story(instance)
-        finally:
-            deployment.close()
+            _await_success(instance)
         return check(sandbox.tally(), UNCOMMITTED)
 
     return kill
+
+
+def _crash(boot: str, run_status: dg.DagsterRunStatus) -> Case:
+    """Kill all processes at once, in mid-run or while a run starts, and start them again, as another boot."""
+
+    def crash(sandbox: Sandbox, seed: int) -> Tally:
+        with _deployed(sandbox) as (deployment, instance):
+            _launch(deployment)
+            wait_until(lambda: _has_run(instance, run_status), 90, f"a run that is {run_status}")
+            if run_status == dg.DagsterRunStatus.STARTED:
+                wait_until(lambda: sandbox.rows() >= 4 + 10 * seed, 240, "the first rows")
+            deployment.crash()
+            deployment.environment[BOOT] = boot
+            time.sleep(2)
+            assert _has_run(instance, run_status), _story(instance)
+            began = time.monotonic()
+            for name in deployment.commands:
+                deployment.start(name)
+            wait_until(lambda: not _has_run(instance, run_status), 150, "the end of the lost run")
+            assert time.monotonic() - began < 120, "later than within two minutes"
+            _await_success(instance)
+        return check(sandbox.tally(), UNCOMMITTED)
+
+    return crash
+
+
+def _has_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> bool:
+    """Return whether the first run of the backfill is in a status."""
+    return any(run.status == status for run in instance.get_runs()[-1:])
+
+
+@case("a killed `materialize` before a backfill")
+def orphan(sandbox: Sandbox, seed: int) -> Tally:
+    run = sandbox.start_held(1 + seed)
+    run.signal(signal.SIGKILL)
+    run.wait()
+    with _deployed(sandbox) as (deployment, instance):
+        assert _has_run(instance, dg.DagsterRunStatus.STARTED), _story(instance)
+        _launch(deployment)
+        _await_success(instance)
+    return check(sandbox.tally(), UNCOMMITTED)
 
 
 def _ended(instance: dg.DagsterInstance) -> bool:
@@ -75,3 +123,9 @@ def _story(instance: dg.DagsterInstance) -> str:
 
 for _name in ("webserver", "daemon", "code server"):
     case(f"{_name} killed during a backfill")(_kill(_name))
+for _name, _boot, _status in (
+    ("all processes of the host killed during a backfill", "", dg.DagsterRunStatus.STARTED),
+    ("all processes of the host killed while a run starts", "", dg.DagsterRunStatus.STARTING),
+    ("the host crashed during a backfill, and was booted again", "another", dg.DagsterRunStatus.STARTED),
+):
+    case(_name)(_crash(_boot, _status))

@@ -12,6 +12,9 @@ from urllib.request import urlopen
 
 import yaml
 
+#: Names the boot that the code server and its runs take themselves to be in.
+BOOT = "SUM_ASSETS_TESTS_BOOT"
+
 
 def free_port() -> int:
     """Return a port on which nothing listens."""
@@ -24,6 +27,7 @@ class Deployment:
     """The three processes, in `processes` by name. Each can be killed and started again, as a supervisor would."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.folder = folder
         self._log = (folder / "deployment.log").open("ab")
         dagster_home = folder / "dagster"
         dagster_home.mkdir(exist_ok=True)
@@ -64,8 +68,13 @@ class Deployment:
 
     def close(self) -> None:
         """End the processes and what they started."""
+        self.crash()
+        self._log.close()
+
+    def crash(self) -> None:
+        """Kill the processes and what they started, all at once."""
         for process in self.processes.values():
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+        for process in self.processes.values():
             process.wait()
-        self._log.close()

@@ -45,6 +45,7 @@ def main() -> int:
         cases_database,
         cases_disk,
         cases_engine,
+        cases_network,
         cases_process,
         cases_steps,
         cases_workers,

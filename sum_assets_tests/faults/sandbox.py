@@ -54,6 +54,8 @@ class Sandbox:
         self.folder.mkdir()
         server.admin(f"CREATE DATABASE {self.name} TEMPLATE template")
         self._runs: list[Run] = []
+        #: The URL that its commands connect to, if another than its own.
+        self.through: str | None = None
 
     def close(self) -> None:
         """End the runs that are left, and drop the database."""
@@ -72,7 +74,7 @@ class Sandbox:
     def environment(self) -> dict[str, str]:
         """The environment variables of its runs."""
         return {
-            URL_VARIABLE: self.url,
+            URL_VARIABLE: self.through or self.url,
             "SUM_ASSETS_HOME": str(self.folder),
             "DAGSTER_HOME": "",
             patches.GENERATED: str(self.folder / "generated"),
@@ -105,7 +107,7 @@ class Sandbox:
         self._runs.append(run)
         return run
 
-    def start_held(self, batches: int, patch: Patch = lambda: None) -> Run:
+    def start_held(self, batches: int, patch: Patch = lambda: None, config: dict[str, Any] = LEAD) -> Run:
         """Start to materialize all ranges, and hold the run at its nth generated batch until `go`."""
         held, go = self.folder / "held", self.folder / "go"
 
@@ -118,7 +120,7 @@ class Sandbox:
             patches.after_generate(wait, batches)
             patch()
 
-        run = self.start(patch=patch_all)
+        run = self.start(patch=patch_all, config=config)
         while not held.exists():
             assert run.process.is_alive(), run.output[-3000:]
             time.sleep(0.02)
@@ -127,6 +129,11 @@ class Sandbox:
     def go(self) -> None:
         """Let the held run continue."""
         (self.folder / "go").touch()
+
+    def command(self, *arguments: str, patch: Patch = lambda: None) -> Run:
+        """Start any command."""
+        self._runs.append(Run(arguments, self.environment, self.folder / f"run{len(self._runs)}.log", patch))
+        return self._runs[-1]
 
     def execute(self, main: Patch, **environment: str) -> Run:
         """Start a function in its own process instead of a command line."""

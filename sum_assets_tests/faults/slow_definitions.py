@@ -1,8 +1,16 @@
 """The project's definitions for the backfill cases: slowed between batches, with steps that start quickly."""
 
+import os
 from typing import Any
 
 import dagster as dg
+
+from sum_assets.database import processes
+from sum_assets_tests.faults.deployment import BOOT
+
+_boot = os.environ.get(BOOT)
+if _boot:
+    processes.boot_id = lambda: _boot  # type: ignore[assignment]
 
 _executor: Any = dg.multiprocess_executor
 _configured = _executor.configured
