@@ -14,7 +14,7 @@ test: .venv/installed
 	# each with a database of its own, since tests wait for others to start half of the time.
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow"
 
-# Ten minutes: real models, a Ray cluster, the wheel in an environment of its own.
+# A quarter of an hour: the UI in a browser, sweeps, real models, a Ray cluster, the wheel in an environment of its own.
 test-slow: .venv/installed
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 

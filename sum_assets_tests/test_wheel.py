@@ -93,6 +93,7 @@ def test_from_a_file_to_a_report(command: Command, database_url: str, t5: Path, 
     assert "first-sentences" in ok("report")
 
 
+@pytest.mark.slow
 def test_the_ui_answers(environment: Path, command: Command, database_url: str) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

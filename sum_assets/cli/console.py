@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from sum_assets.database.problems import Problem
 from sum_assets.errors import UserError
 from sum_assets.paths import project_file
+
+if TYPE_CHECKING:
+    from sum_assets.database.problems import Problem
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -27,7 +29,7 @@ def warn(text: str) -> None:
     err.print("[bold yellow]Warning:[/]", escape(text), soft_wrap=True)
 
 
-def fail_on(problems: Sequence[Problem]) -> None:
+def fail_on(problems: Sequence["Problem"]) -> None:
     """Raise UserError if there are problems: one sentence or two for each."""
     if problems:
         raise UserError("\n".join(problem.message for problem in problems))

@@ -34,6 +34,7 @@ def test_what_never_fits_is_told() -> None:
         search(lambda _: None, 1000 * 2**20, 100)
 
 
+@pytest.mark.slow
 def test_a_real_model_is_tried_in_processes_of_its_own(database: Connection, t5: Path) -> None:
     with database.cursor() as cursor:
         cursor.executemany(

@@ -101,6 +101,7 @@ def test_an_interrupted_benchmark_says_what_is_kept(
     assert process.wait() == 1
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_ends_with_each_cell_once(
     corpus: Connection, summarizer: SummarizerSettings, run: Run, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
@@ -140,6 +141,7 @@ def test_a_killed_sweep_ends_with_each_cell_once(
     assert "The sweep has no preset slow" in run("largest-batch", "slow")[2]
 
 
+@pytest.mark.slow
 def test_a_preset_measured_alone_is_paired_with_a_baseline(corpus: Connection, summarizer: SummarizerSettings) -> None:
     presets = {"fast": {"batch_size": 8, "precision": "float32"}, "slow": {"batch_size": 1, "precision": "float32"}}
     presets["nowhere"] = {"device": "cuda:99"}

@@ -23,7 +23,7 @@ from sum_assets_tests.faults.patches import GENERATED
 from sum_assets_tests.tiny_models import sentence
 
 #: The first takes some seconds, since what the daemon runs is slowed between batches.
-LONG, SHORT, OUTSIDE = IdRange(1, 100), IdRange(101, 110), IdRange(111, 120)
+LONG, SHORT, OUTSIDE = IdRange(1, 200), IdRange(201, 210), IdRange(211, 220)
 #: Has imported everything when it is told to go.
 _READY = "import sys, sum_assets.defs.definitions; from sum_assets.cli.main import main; sys.stdin.readline(); main()"
 
@@ -35,13 +35,14 @@ def config(t5: Path) -> dict[str, Any]:
     return {"resources": {"summarizer": {"config": summarizer}, "gpu": {"config": gpu}}}
 
 
+@pytest.mark.slow
 def test_queued_runs_and_one_from_a_terminal_take_turns_on_a_device(
     database: Connection, instance: dg.DagsterInstance, config: dict[str, Any], tmp_path: Path
 ) -> None:
     with database.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO sum_assets.corpus_abstract (abstract_id, abstract) VALUES (%s, %s)",
-            [(i, sentence(i, 5 + i % 9)) for i in range(1, 121)],
+            [(i, sentence(i, 5 + i % 9)) for i in range(1, 221)],
         )
     register_ranges(instance, [LONG, SHORT, OUTSIDE])
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
@@ -87,7 +88,7 @@ def test_queued_runs_and_one_from_a_terminal_take_turns_on_a_device(
         "SELECT min(created_at), max(created_at), run_id, count(*) FROM sum_assets.generated_summary GROUP BY run_id"
     )
     first, second, third = sorted(database.execute(query.encode()).fetchall())
-    assert [first[2:], second[3], third[3]] == [(long.dagster_run.run_id, 100), 10, 10]
+    assert [first[2:], second[3], third[3]] == [(long.dagster_run.run_id, 200), 10, 10]
     assert first[1] < second[0], "never two at once"
     assert second[1] < third[0], "never two at once"
 

