@@ -1,4 +1,4 @@
-"""Summarizes a range on the GPU resource, committing each finished batch as it appears."""
+"""Summarizes a range on the GPU resource, committing what is finished meanwhile."""
 
 import sys
 from datetime import UTC, datetime
