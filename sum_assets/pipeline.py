@@ -3,6 +3,7 @@
 import re
 import resource
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -70,7 +71,7 @@ def summarize_range(
             suspected = database.run(suspects, store, ids)
         run = _RangeRun(beside, lease, store, phases, open_engine, len(ids), on_progress, stop)
         with ThreadPoolExecutor(1) as reader, run.queue:
-            reads = (reader.submit(database.run, read_abstracts, w) for w in windows(ids, suspected, WINDOW))
+            reads = (reader.submit(run.read, database, w) for w in windows(ids, suspected, WINDOW))
             ahead = next(reads, None)
             while ahead:
                 with phases("read"):
@@ -104,10 +105,18 @@ class _RangeRun:
         self._generated_at = 0.0
         self.queue = CommitQueue(self._commit)
         self._taken = 0
+        self._reading = 0.0
         self._summarized = self._truncated = self._capped = self._input_tokens = self._output_tokens = 0
         self._rejected: dict[str, int] = {}
         self._latencies: list[float] = []
         self._examples: list[tuple[int, str, str]] = []
+
+    def read(self, database: Database, window: Sequence[int]) -> list[Abstract]:
+        """Read the abstracts of a window, from a thread."""
+        started = time.perf_counter()
+        abstracts = database.run(read_abstracts, window)
+        self._reading += time.perf_counter() - started
+        return abstracts
 
     def process(self, abstracts: Sequence[Abstract], suspected: Mapping[int, Suspect]) -> None:
         """Bring one window of abstracts to results. A window holds suspects alone, or none."""
@@ -148,6 +157,7 @@ class _RangeRun:
             output_tokens=self._output_tokens,
             seconds=self._phases.total(),
             phases=self._phases.seconds(),
+            beside={"read": self._reading, "write": self.queue.busy},
             latencies=self._latencies,
             engine=state,
             peak_process_bytes=peak_process_bytes() + ((state and state.peak_worker_bytes) or 0),

@@ -11,7 +11,10 @@ from sum_assets.units import LAB_CORPUS, duration
 
 @dataclass(frozen=True, slots=True)
 class RangeResult:
-    """What one run did for one range. Counts are of abstracts, times in seconds, sizes in bytes."""
+    """What one run did for one range. Counts are of abstracts, times in seconds, sizes in bytes.
+
+    `phases` is what the main thread did or waited for. `beside` is what other threads were busy with meanwhile.
+    """
 
     id_range: IdRange
     fingerprint: str
@@ -24,6 +27,7 @@ class RangeResult:
     output_tokens: int
     seconds: float
     phases: dict[str, float]
+    beside: dict[str, float]
     latencies: list[float]
     engine: EngineState | None
     peak_process_bytes: int

@@ -55,7 +55,14 @@ def range_metadata(
     metadata["settings"] = dg.MetadataValue.json(result.settings)
     metadata["phases"] = dg.MetadataValue.table(
         [
-            dg.TableRecord({"phase": phase, "seconds": round(s, 3), "percent": round(100 * s / result.seconds, 1)})
+            dg.TableRecord(
+                {
+                    "phase": phase,
+                    "seconds": round(s, 3),
+                    "percent": round(100 * s / result.seconds, 1),
+                    "seconds_beside": round(result.beside.get(phase, 0.0), 3),
+                }
+            )
             for phase, s in result.phases.items()
         ]
     )

@@ -110,6 +110,8 @@ def test_a_range_goes_from_source_to_published(
     assert found["seconds_per_abstract_p50"] <= found["seconds_per_abstract_p95"]
     phases = ("load_model", "read", "tokenize", "generate", "detokenize", "write", "other")
     assert sum(found[f"seconds_{phase}"] for phase in phases) == pytest.approx(found["seconds_total"], rel=0.01)
+    beside = {row.data["phase"]: row.data["seconds_beside"] for row in found["phases"].records}
+    assert {phase for phase, seconds in beside.items() if seconds} == {"read", "write"}
     assert found["days_for_3_68_million"] > found["days_for_this_corpus"] > 0
     assert found["settings"]["precision"] == "float32"
     assert found["settings"]["model_revision"].startswith("sha256:")
