@@ -10,6 +10,7 @@ from typing import IO, Any, cast
 from sum_assets.ingest.records import Item, ReaderOptions, Record, Remark, Skipped
 from sum_assets.ingest.tables import Columns, choose_columns, table_record
 
+_BACKSLASH = re.compile(r'\\([\\"]?)')
 _LARGEST_ROW = 1 << 24  # characters: no quote that is left open, and no bomb, fills the memory
 
 
@@ -35,7 +36,7 @@ def read_csv(stream: io.BufferedIOBase, options: ReaderOptions, delimiter: str) 
     csv.field_size_limit(_LARGEST_ROW)
     lines = _Lines(stream, options.encoding)
     rows = csv.reader(
-        _nulls_kept(lines, delimiter) if options.backslash_escapes else lines,
+        _plain_backslashes_kept(lines) if options.backslash_escapes else lines,
         delimiter=delimiter,
         escapechar="\\" if options.backslash_escapes else None,
         strict=True,
@@ -85,11 +86,13 @@ def _places(header: list[str], options: ReaderOptions) -> list[int | None]:
     return [None if name is None else header.index(name) for name in names]
 
 
-def _nulls_kept(lines: _Lines, delimiter: str) -> Iterator[str]:
-    """Escape the NULL of databases, a field \\N, which would be the letter N."""
-    null = re.compile(rf"(^|{re.escape(delimiter)})\\N(?=[{re.escape(delimiter)}\r\n]|$)")
+def _plain_backslashes_kept(lines: _Lines) -> Iterator[str]:
+    """Escape the backslashes that escape no quote and no backslash: they are text, as is the NULL of databases, \\N.
+
+    Programs that escape quotes by backslashes leave all others, as in TeX, as they are. `csv` would drop these.
+    """
     for line in lines:
-        yield null.sub(r"\1\\\\N", line)
+        yield _BACKSLASH.sub(lambda match: match[0] if match[1] else "\\\\", line)
 
 
 def read_jsonl(stream: io.BufferedIOBase, options: ReaderOptions) -> Iterator[Item]:

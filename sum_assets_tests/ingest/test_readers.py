@@ -354,6 +354,9 @@ def test_csv_of_other_programs(tmp_path: Path) -> None:
     assert plain == Record(2, None, 'plain "q"', 0)
     assert missing == Skipped("no_abstract", "row 3")
     assert letter == Record(4, None, "N", 0)
+    tex = written(tmp_path / "tex.csv", ROW + '1,in_\\_side $\\beta$\n2,"a \\"q\\" $\\beta$, x"\n3,C:\\\n4,d\n')
+    texts = [item.abstract for item in read(tex, backslash_escapes=True) if isinstance(item, Record)]
+    assert texts == ["in_\\_side $\\beta$", 'a "q" $\\beta$, x', "C:\\", "d"]
     rfc = written(tmp_path / "rfc.csv", ROW + '1,"C:\\"\n2,Schr\\"odinger\n\n3,\\N\n')
     assert read(rfc) == [
         Record(1, None, "C:\\", 0), Record(2, None, 'Schr\\"odinger', 0), Skipped("no_abstract", "row 3")
