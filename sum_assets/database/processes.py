@@ -38,6 +38,6 @@ def own_process() -> dict[str, object]:
     return {"host": socket.gethostname(), "boot_id": boot_id(), "pid": pid, "process_start": process_start(pid)}
 
 
-def is_running(boot: str, pid: int, start: str) -> bool | None:
-    """Return whether a process runs; None where it belongs to another boot, so that only its heartbeat can tell."""
-    return process_start(pid) == start if boot == boot_id() else None
+def is_running(boot: str, pid: int, start: str, *, expired: bool) -> bool:
+    """Return whether a process runs: in this boot of the machine, it is looked up; elsewhere, its heartbeat decides."""
+    return process_start(pid) == start if boot == boot_id() else not expired

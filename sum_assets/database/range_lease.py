@@ -60,8 +60,7 @@ class Holder:
         """Whether the run still works: on this machine, its process is looked up; elsewhere, expiry decides."""
         if self.failure is not None:
             return False
-        running = is_running(self.boot_id, self.pid, self.process_start)
-        return not self.expired if running is None else running
+        return is_running(self.boot_id, self.pid, self.process_start, expired=self.expired)
 
     def __str__(self) -> str:
         since = self.taken_at.astimezone()

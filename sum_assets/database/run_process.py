@@ -36,8 +36,7 @@ class RunProcess:
     @property
     def alive(self) -> bool:
         """Whether it runs: in this boot of the machine, it is looked up; elsewhere, its heartbeat decides."""
-        running = is_running(self.boot_id, self.pid, self.process_start)
-        return not self.expired if running is None else running
+        return is_running(self.boot_id, self.pid, self.process_start, expired=self.expired)
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
