@@ -11,6 +11,7 @@ from sum_assets.abstract import Rejection, Summary
 from sum_assets.database.characters import storable, unstorable
 from sum_assets.database.connection import transaction
 from sum_assets.database.range_lease import Lease
+from sum_assets.database.source import naming_rows
 from sum_assets.database.statements import statement
 from sum_assets.id_range import IdRange
 
@@ -33,7 +34,8 @@ class ResultStore:
     def pending(self, connection: Connection, id_range: IdRange, limit: int | None) -> list[int]:
         """Return the IDs that have no current result, in order; all of them when overwriting.
 
-        `limit` restricts it to the range's pilot: its first abstracts by a hash of the ID.
+        `limit` restricts it to the range's pilot: its first abstracts by a hash of the ID. Raises UserError where a row
+        of the source cannot be read.
         """
         parameters = {
             "lo": id_range.lo,
@@ -42,7 +44,8 @@ class ResultStore:
             "overwrite": self.overwrite,
             "fingerprint": self.fingerprint,
         }
-        return [row[0] for row in connection.execute(statement("results_pending"), parameters)]
+        with naming_rows(connection, id_range):
+            return [row[0] for row in connection.execute(statement("results_pending"), parameters)]
 
     def write(
         self,

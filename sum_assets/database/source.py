@@ -1,12 +1,15 @@
 """Reads the user's abstracts through the view `source_abstract`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from psycopg import Connection
+from psycopg import Connection, errors
+from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row
 
 from sum_assets.abstract import Abstract
 from sum_assets.database.statements import statement
+from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
 
 
@@ -24,3 +27,45 @@ def count_source(connection: Connection, id_range: IdRange | None = None) -> int
     else:
         row = connection.execute(query + " WHERE abstract_id BETWEEN %s AND %s", [id_range.lo, id_range.hi]).fetchone()
     return int(row[0]) if row else 0
+
+
+@contextmanager
+def naming_rows(connection: Connection, id_range: IdRange) -> Iterator[None]:
+    """Have what a row makes the user's view raise, such as a text that cannot be decoded, name that row.
+
+    Raises UserError.
+    """
+    try:
+        yield
+    except errors.DataError as error:
+        in_transaction = connection.info.transaction_status != TransactionStatus.IDLE
+        row = None if in_transaction else _first_unreadable(connection, id_range)
+        if row is None:
+            raise
+        raise UserError(
+            f"The source cannot read the abstract with ID {row}: {error.diag.message_primary}. Correct that row, or "
+            "leave it out of the view."
+        ) from error
+
+
+def _first_unreadable(connection: Connection, id_range: IdRange) -> int | None:
+    """Return the lowest ID at which the view raises, found by halving."""
+    lo, hi = id_range.lo, id_range.hi
+    if _is_readable(connection, lo, hi):
+        return None
+    while lo < hi:
+        middle = (lo + hi) // 2
+        if _is_readable(connection, lo, middle):
+            lo = middle + 1
+        else:
+            hi = middle
+    return lo
+
+
+def _is_readable(connection: Connection, lo: int, hi: int) -> bool:
+    query = "SELECT max(length(abstract)) FROM sum_assets.source_abstract WHERE abstract_id BETWEEN %s AND %s"
+    try:
+        connection.execute(query, [lo, hi])
+    except errors.DataError:
+        return False
+    return True

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from psycopg import Connection
 from psycopg.rows import class_row
 
+from sum_assets.database.source import naming_rows
 from sum_assets.database.statements import statement
 from sum_assets.id_range import IdRange
 
@@ -30,9 +31,9 @@ class Profile:
 
 
 def profile(connection: Connection, id_range: IdRange) -> Profile:
-    """Read a range of the source once, and store nothing."""
+    """Read a range of the source once, and store nothing. Raises UserError where a row of it cannot be read."""
     parameters = {"lo": id_range.lo, "hi": id_range.hi, "over_long": OVER_LONG, "fractions": list(FRACTIONS)}
-    with connection.cursor(row_factory=class_row(Profile)) as cursor:
+    with naming_rows(connection, id_range), connection.cursor(row_factory=class_row(Profile)) as cursor:
         row = cursor.execute(statement("source_profile"), parameters).fetchone()
     assert row is not None
     return row

@@ -189,18 +189,20 @@ def source_moved(connection: Connection) -> str | None:
         f"{VIEW} reads {', '.join(reads) or 'no table'}, but {', '.join(record.reads) or 'no table'} when it was "
         "recorded: a table was renamed, or the view was changed."
     )
-    keep = f"If that is right, record it: {KEEP}."
-    if record.source != VIEW and _exists(connection, record.source):
-        return f"{says} To read {record.source}, as it is now: {record.command}. {keep}"
-    return f"{says} {keep}"
-
-
-def _exists(connection: Connection, source: str) -> bool:
+    keep = f"If what it reads is right, record it: {KEEP}."
+    if record.source == VIEW:
+        return f"{says} {keep}"
     try:
-        find_relation(connection, source)
+        relation = find_relation(connection, record.source)
     except UserError:
-        return False
-    return True
+        return f"{says} {keep}"
+    if READABLE[relation.kind].endswith("view") and str(relation) in reads:
+        # A view follows a table that is renamed: pointing at the view again would change nothing.
+        return (
+            f"{says} {relation} is a {READABLE[relation.kind]}, which still reads the renamed table. To read another, "
+            f"create it again over that, then record it: {record.command}. {keep}"
+        )
+    return f"{says} To read {relation}, as it is now: {record.command}. {keep}"
 
 
 def _require_columns(columns: dict[str, str] | None) -> None:

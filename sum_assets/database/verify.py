@@ -8,6 +8,7 @@ from psycopg.rows import class_row
 
 from sum_assets.database.coverage import OUTSIDE, PUBLISHED, SOURCE, Span, rows_in, unusable_ids
 from sum_assets.database.range_registry import gaps
+from sum_assets.database.source import naming_rows
 from sum_assets.database.statements import statement
 from sum_assets.id_range import IdRange
 
@@ -47,9 +48,12 @@ class RangeState:
 
 
 def verify_range(connection: Connection, id_range: IdRange, fingerprint: str | None = None) -> RangeState:
-    """Compare a range with a fingerprint: the given one, else the published, else the newest."""
+    """Compare a range with a fingerprint: the given one, else the published, else the newest.
+
+    Raises UserError where a row of the source cannot be read.
+    """
     parameters = {"lo": id_range.lo, "hi": id_range.hi, "fingerprint": fingerprint}
-    with connection.cursor(row_factory=class_row(RangeState)) as cursor:
+    with naming_rows(connection, id_range), connection.cursor(row_factory=class_row(RangeState)) as cursor:
         row = cursor.execute(statement("verify_range"), parameters).fetchone()
     assert row is not None
     return row

@@ -4,12 +4,16 @@ import dagster as dg
 
 from sum_assets.defs import assets
 from sum_assets.defs.asset_names import CORPUS_ASSETS
+from sum_assets.defs.console_log import console_log
 from sum_assets.defs.recorded_executor import recorded
 from sum_assets.defs.resources import GpuResource, PostgresResource, SummarizerResource, default_summarizer
 from sum_assets.defs.sensors import end_runs_without_a_process, grow_id_ranges
 
 # One step at a time, each in a process of its own: what a step breaks in the driver ends with its process.
-_executor = recorded(dg.multiprocess_executor.configured({"max_concurrent": 1}))
+# Nothing of that is the launch's to change: the empty schema refuses what Dagster would otherwise ignore.
+_executor = recorded(
+    dg.multiprocess_executor.configured(lambda _: {"max_concurrent": 1}, name="multiprocess", config_schema={})
+)
 
 summarize_corpus = dg.define_asset_job(
     "summarize_corpus",
@@ -28,4 +32,5 @@ defs = dg.Definitions(
         "postgres": PostgresResource(),
     },
     executor=_executor,
+    loggers={"console": console_log},
 )

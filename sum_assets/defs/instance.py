@@ -1,6 +1,7 @@
 """Opens the Dagster instance of the home in use, and runs the job on it."""
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,6 +38,9 @@ POOL = "gpu"
 #: The SQLSTATEs of a missing right and of a server or role that is read-only.
 _MAY_NOT_WRITE = ("42501", "25006")
 _STOPPED = "The run was stopped. What it finished is committed. Run it again to go on."
+
+#: What pydantic says of each value that it refuses, between a heading and its own terms.
+_INVALID = re.compile(r"^  (?:Value error, )?(.*) \[type=", re.MULTILINE)
 
 
 def prepare_home() -> None:
@@ -211,5 +215,8 @@ def failure_message(result: dg.ExecuteInProcessResult) -> str:
         if error:
             while error.cause:
                 error = error.cause
-            return _STOPPED if "Interrupted" in str(error.cls_name) else str(error.message).strip()
+            if "Interrupted" in str(error.cls_name):
+                return _STOPPED
+            message = str(error.message).strip()
+            return "; ".join(_INVALID.findall(message)) or message
     return "The run failed; see its log above."

@@ -230,6 +230,10 @@ def test_errors_of_the_database_and_the_configuration(
     assert 'Received unexpected config entry "batchsize"' in run("materialize", key, "-c", tmp_path / "field.yaml")[2]
     (tmp_path / "list.yaml").write_text("- a")
     assert "list.yaml is not a mapping of names to settings" in run("materialize", key, "-c", tmp_path / "list.yaml")[2]
+    (tmp_path / "value.yaml").write_text("resources: {gpu: {config: {batch_size: 0}}}")
+    err = run("materialize", key, "-c", tmp_path / "value.yaml")[2]
+    assert err.splitlines()[-1] == "Error: batch_size is at least 1, not 0"
+    assert "Stack Trace" not in err
     assert "No Dagster webserver answers at http://127.0.0.1:9" in run("backfill", "--url", "http://127.0.0.1:9")[2]
     monkeypatch.setenv(URL_VARIABLE, "postgresql://127.0.0.1:1/none")
     (tmp_path / "soon.yaml").write_text("resources: {postgres: {config: {wait_seconds: 0.6}}}")

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -295,7 +296,34 @@ def test_what_a_view_reads_is_followed_through_views(database: Connection) -> No
     assert record.reads == ["public.base", "public.inner_view", "public.outer_view"]
     assert source_moved(database) is None
     make(database, "ALTER TABLE base RENAME TO base_old")
-    assert "public.base_old" in (source_moved(database) or "")
+    make(database, "CREATE TABLE base (id int, abstract text)")
+    moved = source_moved(database) or ""
+    assert "public.base_old" in moved
+    assert "public.outer_view is a view, which still reads the renamed table. To read another, create it" in moved
+    make(database, "CREATE OR REPLACE VIEW inner_view AS SELECT * FROM base")
+    assert source_moved(database) is None
+
+
+def test_a_row_that_the_view_cannot_read_is_named(
+    run: Run, database: Connection, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    make(
+        database,
+        "CREATE TABLE mine (id int PRIMARY KEY, raw bytea)",
+        "INSERT INTO mine SELECT i, convert_to('Text ' || i || '.', 'UTF8') FROM generate_series(3, 900, 7) AS i",
+        r"UPDATE mine SET raw = '\xff' WHERE id IN (577, 703)",
+        "DROP VIEW sum_assets.source_abstract",
+        "CREATE VIEW sum_assets.source_abstract AS "
+        "SELECT id AS abstract_id, convert_from(raw, 'UTF8') AS abstract FROM mine",
+    )
+    assert run("init", "--source", "sum_assets.source_abstract")[0] == 0
+    assert run("ranges", "--rows", "1000")[0] == 0
+    key = run("ranges")[1].strip()
+    for select in ("abstracts", "summaries"):
+        code, _, err = run("materialize", key, "-c", lead(tmp_path), "--select", select)
+        assert code == 1
+        assert err.splitlines()[-1].startswith("Error: The source cannot read the abstract with ID 577: invalid byte")
+        assert "Stack Trace" not in err
 
 
 def test_another_source_leaves_nothing_unseen(

@@ -288,6 +288,13 @@ def test_bad_configuration_fails_before_anything_is_written(
     assert writers(corpus) == {}
 
 
+def test_a_launch_cannot_change_the_executor() -> None:
+    job = defs.resolve_implicit_global_asset_job_def()
+    dg.validate_run_config(job, {"execution": {"config": {}}})
+    with pytest.raises(dg.DagsterInvalidConfigError, match='unexpected config entry "max_concurrent"'):
+        dg.validate_run_config(job, {"execution": {"config": {"max_concurrent": 4}}})
+
+
 def test_a_range_whose_rows_vanished_is_withdrawn_and_its_neighbours_are_done(
     corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
 ) -> None:
