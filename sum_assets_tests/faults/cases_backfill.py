@@ -23,11 +23,13 @@ def _launch(deployment: Deployment, *keys: str) -> None:
     path = deployment.folder / "backfill.yaml"
     path.write_text(yaml.safe_dump(LEAD))
     command = [sys.executable, "-m", "sum_assets.cli.main", "backfill", *keys, "-c", str(path), "--url", deployment.url]
-    wait_until(
-        lambda: subprocess.run(command, env=deployment.environment, capture_output=True).returncode == 0,
-        90,
-        "the launch of the backfill",
-    )
+
+    def launched() -> bool:
+        result = subprocess.run(command, env=deployment.environment, capture_output=True, text=True)
+        print(result.stderr, end="", file=sys.stderr)  # why a case fails
+        return result.returncode == 0
+
+    wait_until(launched, 90, "the launch of the backfill")
 
 
 def _await_success(instance: dg.DagsterInstance) -> None:

@@ -16,7 +16,7 @@ _executor: Any = dg.multiprocess_executor
 _configured = _executor.configured
 # Each step still has its own process, forked from one that has imported everything.
 _forked = {"start_method": {"forkserver": {"preload_modules": ["sum_assets_tests.faults.slow_definitions"]}}}
-_executor.configured = lambda config: _configured({**config, **_forked})
+_executor.configured = lambda config, **options: _configured(lambda value: {**config(value), **_forked}, **options)
 
 from sum_assets.defs.definitions import defs  # noqa: E402
 from sum_assets_tests.faults import patches  # noqa: E402
