@@ -17,6 +17,10 @@ class UnreachableError(UserError):
     """The database does not answer now, but may do so later."""
 
 
+class RangeError(UserError):
+    """What keeps one ID range from being done. Others can be."""
+
+
 class StoppedError(UserError):
     """The run was asked to stop, and stopped between two batches."""
 

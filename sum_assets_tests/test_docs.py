@@ -12,8 +12,7 @@ from typer.main import get_command
 from sum_assets.benchmark.sweep import Sweep
 from sum_assets.cli.main import app
 from sum_assets.defs.assets.benchmark import BenchmarkConfig
-from sum_assets.defs.assets.summaries import SummariesConfig
-from sum_assets.defs.assets.summary_table import SummaryTableConfig
+from sum_assets.defs.assets.corpus import CorpusConfig
 from sum_assets.defs.resources import GpuResource, PostgresResource, SummarizerResource
 from sum_assets.simulation.fleet import Fleet, Group, Runs
 
@@ -82,7 +81,7 @@ def test_files_that_are_named_exist(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [GpuResource, SummarizerResource, PostgresResource, SummariesConfig, SummaryTableConfig, BenchmarkConfig],
+    [GpuResource, SummarizerResource, PostgresResource, CorpusConfig, BenchmarkConfig],
     ids=lambda config: config.__name__,
 )
 def test_every_field_of_the_run_configuration(config: type) -> None:

@@ -8,7 +8,7 @@ from sum_assets.database.connection import transaction
 from sum_assets.database.range_lease import Lease
 from sum_assets.database.statements import statement
 from sum_assets.database.verify import RangeState, verify_range
-from sum_assets.errors import UserError
+from sum_assets.errors import RangeError, UserError
 from sum_assets.id_range import IdRange
 
 
@@ -27,7 +27,7 @@ def publish(
     """Make the published rows of a range those of one fingerprint, in one transaction, which holds the lease.
 
     A range without abstracts needs no fingerprint: all its rows are withdrawn. The transaction writes first, then
-    verifies what it would commit. Raises UserError, with nothing changed, where the range is not whole under that
+    verifies what it would commit. Raises RangeError, with nothing changed, where the range is not whole under that
     fingerprint.
     """
     parameters = {"lo": id_range.lo, "hi": id_range.hi, "fingerprint": fingerprint}
@@ -45,20 +45,20 @@ def _require_whole(id_range: IdRange, fingerprint: str | None, state: RangeState
     if not state.source:
         return  # its abstracts were deleted, and all that was published of them is withdrawn
     if fingerprint is None:
-        raise UserError(f"`summaries` of {id_range.key} was never materialized. Materialize it, then publish.")
+        raise RangeError(f"`summaries` of {id_range.key} was never materialized. Materialize it, then publish.")
     if state.duplicates:
-        raise UserError(
+        raise RangeError(
             f"{state.duplicates} abstracts of {id_range.key} are listed twice by source_abstract. "
             "Make the view list every ID once."
         )
     if not state.complete:
-        raise UserError(
+        raise RangeError(
             f"The range {id_range.key} is not whole under fingerprint {fingerprint}: {state.pending} of "
             f"{state.source} abstracts have no current summary or rejection. "
             "Materialize `summaries` for it without a limit, then publish."
         )
     if not state.sound:
-        raise UserError(f"The range {id_range.key} would not be whole when published: {state}. Nothing changed.")
+        raise RangeError(f"The range {id_range.key} would not be whole when published: {state}. Nothing changed.")
 
 
 def unpublish(connection: Connection, id_range: IdRange | None, lease: Lease | None = None) -> int:

@@ -18,7 +18,7 @@ from sum_assets.database.processes import is_running, own_process
 from sum_assets.database.reconnect import Database
 from sum_assets.database.statements import statement
 from sum_assets.database.watch import watched
-from sum_assets.errors import UserError, first_line
+from sum_assets.errors import RangeError, UserError, first_line
 from sum_assets.id_range import LARGEST_ID, IdRange
 
 #: Seconds between two heartbeats, and after how many without one another run may take the lease.
@@ -77,15 +77,15 @@ class Lease:
     def hold(self, connection: Connection) -> None:
         """Make sure, inside a transaction, that nobody takes the range before its end.
 
-        Raises UserError where somebody has: this process was away for longer than a lease lasts.
+        Raises RangeError where somebody has: this process was away for longer than a lease lasts.
         """
         query = "SELECT FROM sum_assets.range_lease WHERE token = %s FOR SHARE"
         with _limited(connection):
             present = connection.execute(query, [self.token]).fetchone()
         if present is None:
             by = next((f": {h}" for h in holders(connection, self.id_range) if h.alive), "")
-            raise UserError(
-                f"The range {self.id_range.key} was taken over by another run{by}. This run stops; nothing is lost."
+            raise RangeError(
+                f"The range {self.id_range.key} was taken over by another run{by}. This run leaves it; nothing is lost."
             )
 
 
@@ -99,7 +99,7 @@ def holders(connection: Connection, id_range: IdRange | None = None) -> list[Hol
 
 @contextmanager
 def range_lease(database: Database, id_range: IdRange, run_id: str) -> Iterator[Lease]:
-    """Hold a range alone. Raises UserError, at once, where another run works on part of it.
+    """Hold a range alone. Raises RangeError, at once, where another run works on part of it.
 
     The lease of a dead process is taken over: at once on its own machine, elsewhere when it expires. A run always
     gets back its own. The heartbeat is a thread with a connection of its own. A session that has stopped, and holds a
@@ -152,15 +152,15 @@ def _take(connection: Connection, lease: Lease, run_id: str, url: str) -> None:
     except errors.ExclusionViolation:  # another was quicker
         raise _taken(lease.id_range, holders(connection, lease.id_range)) from None
     except errors.LockNotAvailable as error:
-        raise UserError(
+        raise RangeError(
             f"The lease of {lease.id_range.key} is free, but another session locks it: {ending.left or 'unknown'}. End "
             "it, SELECT pg_terminate_backend(PROCESS), as its own role or as a superuser. Then run this again."
         ) from error
 
 
-def _taken(id_range: IdRange, present: list[Holder]) -> UserError:
+def _taken(id_range: IdRange, present: list[Holder]) -> RangeError:
     by = next((f"{h}, which holds {h.id_range.key}" for h in present if h.alive), "another run")
-    return UserError(
+    return RangeError(
         f"The range {id_range.key} is being worked on by {by}. Wait for that run, or end it; then run this again. "
         f"The lease of a run whose machine is gone ends after {EXPIRY:.0f} s."
     )

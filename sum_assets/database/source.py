@@ -9,7 +9,7 @@ from psycopg.rows import class_row
 
 from sum_assets.abstract import Abstract
 from sum_assets.database.statements import statement
-from sum_assets.errors import UserError
+from sum_assets.errors import RangeError
 from sum_assets.id_range import IdRange
 
 
@@ -33,7 +33,7 @@ def count_source(connection: Connection, id_range: IdRange | None = None) -> int
 def naming_rows(connection: Connection, id_range: IdRange) -> Iterator[None]:
     """Have what a row makes the user's view raise, such as a text that cannot be decoded, name that row.
 
-    Raises UserError.
+    Raises RangeError.
     """
     try:
         yield
@@ -42,7 +42,7 @@ def naming_rows(connection: Connection, id_range: IdRange) -> Iterator[None]:
         row = None if in_transaction else _first_unreadable(connection, id_range)
         if row is None:
             raise
-        raise UserError(
+        raise RangeError(
             f"The source cannot read the abstract with ID {row}: {error.diag.message_primary}. Correct that row, or "
             "leave it out of the view."
         ) from error

@@ -2,4 +2,6 @@
 
 #: What the job `summarize_corpus` and a backfill materialize.
 CORPUS_ASSETS = ("abstracts", "summaries", "summary_table")
+#: What run configuration calls the step that materializes them.
+CORPUS_OP = "summaries"
 BENCHMARK_ASSETS = ("benchmark", "benchmark_report")

@@ -1,13 +1,47 @@
-"""Turns what a run did for a range into the metadata of its materialization."""
+"""Turns what a run did for a range into the metadata of its materializations."""
 
 import dagster as dg
 
+from sum_assets.database.publish import Publication
 from sum_assets.database.reconnect import Outages
+from sum_assets.database.source_profile import FRACTIONS, Profile
 from sum_assets.database.verify import RangeState
 from sum_assets.range_report import RangeResult, render_range_report
 from sum_assets.units import LAB_CORPUS
 
 _TABLE_SUMMARY_CHARACTERS = 1000
+
+
+def profile_metadata(profile: Profile) -> dict[str, int | float | str]:
+    """Return the counts and lengths of a range of the source."""
+    return {
+        "dagster/partition_row_count": profile.rows,
+        "dagster/table_name": "sum_assets.source_abstract",
+        "repeated_ids": profile.rows - profile.ids,
+        "null": profile.null_rows,
+        "empty": profile.empty_rows,
+        "blank": profile.blank_rows,
+        "over_long": profile.over_long_rows,
+        "characters_mean": round(profile.mean_characters, 1),
+        **{
+            f"characters_p{round(fraction * 100):02}": characters
+            for fraction, characters in zip(FRACTIONS, profile.percentiles, strict=False)
+        },
+    }
+
+
+def publication_metadata(publication: Publication, fingerprint: str | None) -> dict[str, int | str]:
+    """Return what a publication changed."""
+    return {
+        "dagster/partition_row_count": publication.state.published,
+        "dagster/table_name": "sum_assets.abstract_summary",
+        "fingerprint": fingerprint or "none",
+        "source": publication.state.source,
+        "published": publication.state.published,
+        "rejected": publication.state.rejected,
+        "written": publication.written,
+        "withdrawn": publication.withdrawn,
+    }
 
 
 def range_metadata(

@@ -1,6 +1,6 @@
 """The partitions by ID range, and what every asset over them needs."""
 
-import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,6 +10,8 @@ from sum_assets.defs.failures import failing_clearly
 from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
 
+#: The environment variable that says how many ID ranges a run of a backfill takes.
+RANGES_PER_RUN = "SUM_ASSETS_RANGES_PER_RUN"
 id_ranges = dg.DynamicPartitionsDefinition(name="id_range")
 
 
@@ -54,7 +56,12 @@ def require_ascending(first: str, last: str) -> None:
         raise UserError(f"The first ID range, {first}, is above the last, {last}. Name the lower one first.")
 
 
-def joint_data_version(parts: Sequence[str]) -> dg.DataVersion:
-    """Return one data version for all partitions of a run: Dagster takes no other."""
-    version = parts[0] if len(parts) == 1 else hashlib.sha256("-".join(parts).encode()).hexdigest()
-    return dg.DataVersion(version)
+def backfill_policy() -> dg.BackfillPolicy | None:
+    """Return how many ID ranges a run of a backfill takes: `SUM_ASSETS_RANGES_PER_RUN`, or one.
+
+    Raises UserError where that is not a positive number.
+    """
+    text = os.environ.get(RANGES_PER_RUN, "1")
+    if not text.isdecimal() or not int(text):
+        raise UserError(f"{RANGES_PER_RUN} is {text!r}. Set it to a number of ID ranges, 1 or more.")
+    return dg.BackfillPolicy.multi_run(int(text)) if int(text) > 1 else None

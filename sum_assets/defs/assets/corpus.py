@@ -1,0 +1,259 @@
+"""The corpus by ID range: profiled, summarized on the GPU resource, and published, one range after the other."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import cache, partial
+
+import dagster as dg
+from pydantic import Field
+
+from sum_assets.benchmark.engine_gate import describe, require_gate
+from sum_assets.database.device_losses import recorded_losses, require_not_quarantined
+from sum_assets.database.publish import publish
+from sum_assets.database.range_lease import range_lease
+from sum_assets.database.reconnect import Database
+from sum_assets.database.results import ResultStore
+from sum_assets.database.source import count_source
+from sum_assets.database.source_profile import profile, record_profile
+from sum_assets.database.verify import verify_range
+from sum_assets.defs.asset_names import CORPUS_ASSETS, CORPUS_OP
+from sum_assets.defs.metadata import profile_metadata, publication_metadata, range_metadata
+from sum_assets.defs.partitions import backfill_policy, id_ranges, no_abstracts, ranges_of
+from sum_assets.defs.range_events import (
+    fingerprints_of_parents,
+    log_materialization,
+    materialized_here,
+    newest_fingerprint,
+)
+from sum_assets.defs.resources import GpuResource, PostgresResource, SummarizerResource
+from sum_assets.errors import RangeError, StoppedError, UserError
+from sum_assets.id_range import IdRange
+from sum_assets.pipeline import summarize_range
+from sum_assets.progress import Progress, ProgressLog
+from sum_assets.range_report import render_range_report
+from sum_assets.stopping import deadline, stop_between_batches
+from sum_assets.summarizer import Phases, open_summarizer, resolve_settings
+from sum_assets.summarizer.device_lease import device_lease
+
+ABSTRACTS, SUMMARIES, SUMMARY_TABLE = CORPUS_ASSETS
+
+
+class CorpusConfig(dg.Config):
+    """Which part of a range to summarize, until when, and what to publish."""
+
+    limit: int | None = Field(
+        default=None,
+        description="Make a pilot of so many abstracts: the first of the range by a hash of their ID. Without it: all.",
+    )
+    overwrite: bool = Field(default=False, description="Generate abstracts again that already have a current summary.")
+    stop_at: str | None = Field(
+        default=None,
+        description="Stop cleanly at this time: 07:00 (the first after the launch), or an ISO date and time.",
+    )
+    fingerprint: str | None = Field(
+        default=None,
+        description="The fingerprint to publish. Without one: that of this run's `summaries`, or of the run that it "
+        "retries. Where neither has any: that of the range's newest.",
+    )
+
+
+@dg.multi_asset(
+    name=CORPUS_OP,
+    specs=[
+        dg.AssetSpec(
+            ABSTRACTS,
+            description="Rows, unusable rows and lengths of an ID range of `source_abstract`, as they are now. "
+            "The data version is a hash of the range's content: materialize this again and, where an abstract was "
+            "edited, `summaries` shows as stale.",
+            group_name="corpus",
+            kinds={"postgres"},
+            code_version="1",
+            skippable=True,
+        ),
+        dg.AssetSpec(
+            SUMMARIES,
+            deps=[ABSTRACTS],
+            description="Summaries of an ID range, generated under one fingerprint, with the time they took. "
+            "Stop it at any moment: a repeated run generates only what is missing or stale.",
+            group_name="corpus",
+            kinds={"huggingface", "pytorch"},
+            code_version="1",
+            skippable=True,
+        ),
+        dg.AssetSpec(
+            SUMMARY_TABLE,
+            deps=[SUMMARIES],
+            description="The published summaries of an ID range, replaced in one transaction, and verified in it.",
+            group_name="corpus",
+            kinds={"postgres", "table"},
+            code_version="1",
+            skippable=True,
+        ),
+    ],
+    partitions_def=id_ranges,
+    backfill_policy=backfill_policy(),
+    can_subset=True,
+    pool="gpu",
+    # For what a fresh process fixes: a lost device, a killed step, a row that an engine hangs on, which takes three. A
+    # failure that a person must fix is not retried.
+    retry_policy=dg.RetryPolicy(max_retries=3, delay=10),
+)
+def corpus(
+    context: dg.AssetExecutionContext,
+    config: CorpusConfig,
+    gpu: GpuResource,
+    summarizer: SummarizerResource,
+    postgres: PostgresResource,
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Take the ID ranges of a run one by one; one that fails does not keep the others from being done.
+
+    What is materialized is logged range by range, so nothing is yielded.
+    """
+    wanted = [asset for asset in CORPUS_ASSETS if dg.AssetKey(asset) in context.selected_asset_keys]
+    with ranges_of(context) as ranges, ExitStack() as stack:
+        summarize, fingerprints = None, {}
+        if SUMMARIES in wanted:
+            summarize = stack.enter_context(_summarizing(context, config, gpu, summarizer, postgres))
+        elif not config.fingerprint:
+            fingerprints = fingerprints_of_parents(context, SUMMARIES)
+        database = stack.enter_context(postgres.database())
+        done = materialized_here(context, wanted[-1])
+        failures: dict[str, RangeError] = {}
+        for id_range in ranges:
+            key = id_range.key
+            if key in done:
+                continue
+            try:
+                if ABSTRACTS in wanted:
+                    _profile(context, database, id_range)
+                made = summarize(id_range) if summarize else fingerprints.get(key)
+                if SUMMARY_TABLE in wanted:
+                    fingerprint = config.fingerprint or made or newest_fingerprint(context, SUMMARIES, key)
+                    _publish(context, database, id_range, fingerprint)
+            except RangeError as error:
+                failures[key] = error
+                _log(context, f"{key} failed: {error}")
+        if failures:
+            raise UserError(_describe(failures, len(ranges)))
+    yield from ()
+
+
+def _describe(failures: dict[str, RangeError], ranges: int) -> str:
+    if ranges == 1:
+        return str(*failures.values())
+    lines = "\n".join(f"{key}: {error}" for key, error in failures.items())
+    return f"{len(failures)} of {ranges} ID ranges failed. The others are done.\n{lines}"
+
+
+def _profile(context: dg.AssetExecutionContext, database: Database, id_range: IdRange) -> None:
+    found = database.run(profile, id_range)
+    if not found.rows:
+        context.log.warning(no_abstracts(id_range))
+    database.run(record_profile, id_range, found)
+    log_materialization(context, ABSTRACTS, id_range.key, found.content_hash, profile_metadata(found))
+
+
+def _publish(context: dg.AssetExecutionContext, database: Database, id_range: IdRange, fingerprint: str | None) -> None:
+    with range_lease(database, id_range, context.run.run_id) as lease:
+        publication = database.run(publish, id_range, fingerprint, lease)
+    version = f"{fingerprint}-{publication.state.content_hash[:32]}"
+    metadata = publication_metadata(publication, fingerprint)
+    log_materialization(context, SUMMARY_TABLE, id_range.key, version, metadata)
+
+
+@contextmanager
+def _summarizing(
+    context: dg.AssetExecutionContext,
+    config: CorpusConfig,
+    gpu: GpuResource,
+    summarizer: SummarizerResource,
+    postgres: PostgresResource,
+) -> Iterator[Callable[[IdRange], str]]:
+    """Hold a device, and yield what summarizes a range on it and returns the fingerprint.
+
+    The engine is opened for the first range that needs it, and stays open for the others.
+    """
+    if config.limit is not None and config.limit < 1:
+        raise UserError(f"limit is at least 1, not {config.limit}. Leave it out to take the whole range.")
+    stop_at = deadline(config.stop_at, _launched(context)) if config.stop_at else None
+    log = partial(_log, context)
+    with device_lease(gpu.settings(), log) as leased, postgres.database() as database:
+        database.outages.on_return = log
+        phases = Phases()
+        with phases("load_model"):
+            resolved = resolve_settings(leased, summarizer.settings())
+        device, fingerprint = resolved.device.torch_name, resolved.fingerprint
+        database.run(require_not_quarantined, device)
+        open_engine = cache(lambda: open_summarizer(resolved))
+        store = ResultStore(fingerprint, context.run.run_id, config.overwrite)
+        database.run(store.register, {"model": summarizer.model, **resolved.text_settings()})
+        verdict = None
+        if config.limit is None:
+            with recorded_losses(database, device, context.run.run_id):
+                verdict = require_gate(database, resolved, store, open_engine, phases, log)
+        corpus_rows = database.run(count_source)
+        with stop_between_batches(stop_at) as stop:
+
+            def summarize(id_range: IdRange) -> str:
+                nonlocal phases
+                if stop.signal is not None:
+                    raise StoppedError(f"Stopped before {id_range.key}. Run it again: it goes on there.")
+                with recorded_losses(database, device, context.run.run_id):
+                    result = summarize_range(
+                        database,
+                        id_range,
+                        open_engine,
+                        store,
+                        resolved.all_settings(),
+                        limit=config.limit,
+                        phases=phases,
+                        on_progress=ProgressLog(id_range.key, log, partial(_observe, context, id_range.key)),
+                        stop=stop,
+                    )
+                state = database.run(verify_range, id_range, fingerprint)
+                if not state.source:
+                    log(no_abstracts(id_range))
+                log(f"{id_range.key}\n{render_range_report(result, corpus_rows)}")
+                metadata = range_metadata(result, corpus_rows, state, database.outages)
+                if verdict:
+                    metadata["gate"] = dg.MetadataValue.text(describe(verdict))
+                version = f"{fingerprint}-{state.content_hash[:32]}"
+                log_materialization(context, SUMMARIES, id_range.key, version, metadata)
+                phases = Phases()
+                return fingerprint
+
+            yield summarize
+
+
+def _log(context: dg.AssetExecutionContext, text: str) -> None:
+    """Log, or print where Dagster's own database is away: a run does not fail for a line of its log."""
+    try:
+        context.log.info(text)
+    except Exception as error:
+        print(f"{text} (not logged: {type(error).__name__})", file=sys.stderr)
+
+
+def _observe(context: dg.AssetExecutionContext, key: str, progress: Progress) -> None:
+    context.log_event(
+        dg.AssetObservation(
+            SUMMARIES,
+            partition=key,
+            metadata={
+                "done": progress.done,
+                "total": progress.total,
+                "abstracts_per_second_so_far": progress.per_second,
+            },
+        )
+    )
+
+
+def _launched(context: dg.AssetExecutionContext) -> datetime:
+    """Return when the run was launched, or the backfill that it is part of."""
+    if backfill_id := context.run.tags.get("dagster/backfill"):
+        backfill = context.instance.get_backfill(backfill_id)
+        if backfill is not None:
+            return datetime.fromtimestamp(backfill.backfill_timestamp, tz=UTC)
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    return record.create_timestamp if record else datetime.now(tz=UTC)
