@@ -29,6 +29,7 @@ from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
 from sum_assets.ingest.load import LoadReport, load_file
 from sum_assets.ingest.records import ReaderOptions
+from sum_assets.units import counted
 
 app = typer.Typer()
 
@@ -160,6 +161,8 @@ def _details(report: LoadReport) -> Iterator[str]:
             yield f"{count:,} {text}"
     for reason, count in report.skipped.items():
         yield f"{count:,} skipped: {reason}, first {report.examples[reason][0]}"
+    for reason, count in report.titles_left_out.items():
+        yield f"{counted(count, 'title')} left out: {reason}, first of ID {report.title_examples[reason]}"
     yield from report.remarks
 
 

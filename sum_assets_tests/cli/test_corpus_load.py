@@ -24,6 +24,18 @@ def test_options_reach_the_reader(run: Run, database: Connection, tmp_path: Path
     assert (code, "Name one character" in err, "Traceback" in err) == (1, True, False)
 
 
+def test_titles_that_are_left_out_have_a_line(run: Run, database: Connection, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"abstract_id,title,abstract\n5,good,a\n6,\xff,b\n7,\xfe,c\n8,x\0,d\n")
+    code, _, err = run("load", path, "--encoding", "utf-8")
+    assert (code, "4 records, 4 new" in err) == (0, True)
+    assert "2 titles left out: wrong_encoding, first of ID 6" in err
+    assert "1 title left out: nul_character, first of ID 8" in err
+    path.write_text("abstract_id,title,title,abstract\n5,T,U,a\n")
+    code, _, err = run("load", path)
+    assert (code, "1 unchanged\n  2 columns are called title, and are left out" in err) == (0, True), err
+
+
 def test_whatever_is_not_loaded_has_a_line(run: Run, database: Connection, tmp_path: Path) -> None:
     pubmed = (
         '<PubmedArticleSet><PubmedArticle><MedlineCitation><PMID Version="1">{}</PMID><Article><Abstract>'
