@@ -48,8 +48,8 @@ def no_abstracts(connection: Connection) -> UserError:
     if says:
         return UserError(
             f"{says}: all are NULL, not a number, negative, or have more than {WIDTH} digits. Give the abstracts "
-            "smaller numbers, in a table of your own that a view joins, and point sum_assets at the view: `sum-assets init "
-            "--source schema.view`."
+            "smaller numbers, in a table of your own that a view joins, and point sum_assets at the view: "
+            "`sum-assets init --source schema.view`."
         )
     return UserError(
         "The source has no abstracts. Load some, `sum-assets load FILE...`, or point it at your table: "

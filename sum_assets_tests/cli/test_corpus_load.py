@@ -17,7 +17,7 @@ def test_options_reach_the_reader(run: Run, database: Connection, tmp_path: Path
     code, _, err = run(
         "load", path, "--id-column", "id", "--delimiter", r"\t", "--backslash-escapes", "--encoding", "cp1252"
     )
-    assert (code, "1 records, 1 new, 0 updated, 0 unchanged" in err) == (0, True)
+    assert (code, "1 record, 1 new, 0 updated, 0 unchanged" in err) == (0, True)
     query = "SELECT abstract FROM sum_assets.corpus_abstract"
     assert database.execute(query).fetchall() == [('He "said" na\xefve.',)]
     code, _, err = run("load", path, "--delimiter", ";;")
@@ -49,13 +49,13 @@ def test_whatever_is_not_loaded_has_a_line(run: Run, database: Connection, tmp_p
     code, _, err = run("load", update, own, first)
     assert code == 0
     for line in (
-        "1 stored abstracts withdrawn",
-        "1 deletions",
+        "1 stored abstract withdrawn",
+        "1 deletion\n",
         "1 updated although the versions cannot be compared",
         "1 not loaded: the file has a newer record of the same ID",
         "1 skipped: bad_id, first row 4, ID 'x'",
         "the IDs are taken for PMIDs",
-        "first.xml: 1 records, 0 new, 0 updated, 0 unchanged",
+        "first.xml: 1 record, 0 new, 0 updated, 0 unchanged",
         "1 not loaded: what is stored is a newer version",
     ):
         assert line in err
