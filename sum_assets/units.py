@@ -12,6 +12,11 @@ def duration(days: float) -> str:
     return f"{days * 86400:.0f} seconds"
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number and what is counted: "1 range is", "1,000 ranges are". Without `many`, an s is added."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def count(rows: int) -> str:
     """Return a number of rows as a person says it."""
     return f"{rows / 1e6:.3g} million" if rows >= 1_000_000 else f"{rows:,}"

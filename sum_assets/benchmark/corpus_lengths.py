@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import Connection
 
+from sum_assets.database.ranges import no_abstracts
 from sum_assets.database.source import count_source
 from sum_assets.database.source_profile import FRACTIONS, Lengths, recorded_lengths, source_lengths
-from sum_assets.errors import UserError
 from sum_assets.pipeline import WINDOW
 
 #: Abstracts of an ID range where the corpus is not cut into ranges yet.
@@ -51,7 +51,7 @@ def read_corpus(connection: Connection, ranges: int) -> Corpus:
         lengths = [source_lengths(connection)]
         lengths_from = f"lengths read from the source (`abstracts` has recorded {recorded:,} of {rows:,})"
     if not rows:
-        raise UserError("The source has no abstracts. Load some: `sum-assets load FILE`.")
+        raise no_abstracts(connection)
     return Corpus(rows, mix_lengths(lengths), ranges or math.ceil(rows / ROWS_PER_RANGE), lengths_from)
 
 

@@ -29,6 +29,7 @@ from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
 from sum_assets.ingest.load import LoadReport, load_file
 from sum_assets.ingest.records import ReaderOptions
+from sum_assets.units import counted
 
 app = typer.Typer()
 
@@ -140,7 +141,7 @@ def load(
             report = load_file(connection, path, options, partial(_advance, progress, task))
             details = "".join(f"\n  {line}" for line in _details(report))
             progress.console.print(
-                f"{path.name}: {report.read:,} records, {report.inserted:,} new, {report.updated:,} updated, "
+                f"{path.name}: {counted(report.read, 'record')}, {report.inserted:,} new, {report.updated:,} updated, "
                 f"{report.unchanged:,} unchanged{details}",
                 markup=False,
             )
@@ -152,14 +153,19 @@ def _details(report: LoadReport) -> Iterator[str]:
         (report.incomparable, "updated although the versions cannot be compared: the stored text has another format's"),
         (report.older, "not loaded: what is stored is a newer version"),
         (report.repeated, "not loaded: the file has a newer record of the same ID"),
-        (report.deletions, "deletions"),
-        (report.withdrawn, "stored abstracts withdrawn. Their summaries stay until their ranges are published again"),
-        (report.kept, "have no abstract and keep the stored one, which is not known to be older"),
+        (report.kept, "without an abstract: the stored one stays, which is not known to be older"),
     ):
         if count:
             yield f"{count:,} {text}"
+    if report.deletions:
+        yield counted(report.deletions, "deletion")
+    if report.withdrawn:
+        withdrawn = counted(report.withdrawn, "stored abstract")
+        yield f"{withdrawn} withdrawn. What is summarized of that stays until its range is published again"
     for reason, count in report.skipped.items():
         yield f"{count:,} skipped: {reason}, first {report.examples[reason][0]}"
+    for reason, count in report.titles_left_out.items():
+        yield f"{counted(count, 'title')} left out: {reason}, first of ID {report.title_examples[reason]}"
     yield from report.remarks
 
 
@@ -205,7 +211,7 @@ def ranges(
                 known = []
             register_ranges(instance, added)
         every = sorted({*known, *added})
-        out.print(f"{len(added)} ID ranges added, {len(every)} in all: {every[0].key} to {every[-1].key}")
+        out.print(f"{counted(len(added), 'ID range')} added, {len(every):,} in all: {every[0].key} to {every[-1].key}")
         if unusable := unusable_ids(connection):
             warn(unusable_problem(unusable, recorded_source(connection)).message)
         if scans_sequentially(connection, every[0]):

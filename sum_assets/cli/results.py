@@ -22,6 +22,7 @@ from sum_assets.database.reconnect import Database, open_database
 from sum_assets.database.verify import RangeState, stray, uncovered, verify_range
 from sum_assets.errors import UserError
 from sum_assets.id_range import LARGEST_ID, IdRange
+from sum_assets.units import counted
 
 T = TypeVar("T")
 app = typer.Typer()
@@ -69,13 +70,13 @@ def _print_states(rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
     for row in begun:
         state = "published" if row["published"] else "not published"
         problems = ["missing", "stale", "duplicates", "orphans"] + (["differing"] if row["published"] else [])
-        counted = [f"{row[name]:,} {name}" for name in problems if row[name]]
-        table.add_row(row["key"], *(f"{row[name]:,}" for name in shown), ", ".join([state, *counted]))
+        faults = [f"{row[name]:,} {name}" for name in problems if row[name]]
+        table.add_row(row["key"], *(f"{row[name]:,}" for name in shown), ", ".join([state, *faults]))
     table.add_section()
     table.add_row("all ranges", *(f"{totals[name]:,}" for name in shown), f"{totals['uncovered']:,} in no range")
     out.print(table)
     if len(rows) > len(begun):
-        out.print(f"{len(rows) - len(begun):,} ranges not begun")
+        out.print(f"{counted(len(rows) - len(begun), 'range')} not begun")
 
 
 @app.command()
@@ -94,7 +95,7 @@ def unpublish(
         what = "outside all ID ranges" if outside else f"of {key or 'all ranges'}"
         _confirm(f"withdraw the published summaries {what}", yes)
         withdrawn = sum(_alone(database, "unpublish", span, publish.unpublish, span) for span in spans)
-        out.print(f"{withdrawn} summaries withdrawn")
+        out.print(f"{counted(withdrawn, 'summary', 'summaries')} withdrawn")
 
 
 def _stray_spans(database: Database) -> list[IdRange | None]:
@@ -113,7 +114,7 @@ def discard(
         database.run(schema.require_schema)
         _confirm(f"delete all results of fingerprint {fingerprint}", yes)
         generated, rejected = _alone(database, "discard", None, publish.discard, fingerprint)
-        out.print(f"{generated} summaries and {rejected} rejections deleted")
+        out.print(f"{counted(generated, 'summary', 'summaries')} and {counted(rejected, 'rejection')} deleted")
 
 
 def _alone(database: Database, who: str, span: IdRange | None, work: Callable[..., T], *arguments: object) -> T:

@@ -98,6 +98,7 @@ def _unreachable(parameters: dict[str, str], error: psycopg.Error) -> UserError:
     source = URL_VARIABLE if named else "the embedded server"
     reasons = [line.removeprefix("- ").strip() for line in str(error).splitlines() if line.strip()]
     reason = reasons[-1] if "\n- " in str(error) else first_line(error)  # of several servers, the last
+    reason += "" if reason.endswith((".", "?", "!")) else "."
     state = error.sqlstate
     if isinstance(error, errors.ConnectionTimeout):
         note_answer(given=False)

@@ -10,6 +10,7 @@ from sum_assets.database.range_registry import gaps, overlaps, parse_keys
 from sum_assets.database.source_table import VIEW, SourceRecord, recorded_source, source_moved
 from sum_assets.database.verify import RangeState, stray
 from sum_assets.id_range import LARGEST_ID, WIDTH, IdRange
+from sum_assets.units import counted
 
 #: How many abstracts a new range gets where there is none to go by.
 DEFAULT_ROWS = 10_000
@@ -42,7 +43,8 @@ def registry_problems(connection: Connection, keys: Sequence[str]) -> list[Probl
             Problem(
                 "uncovered",
                 rows,
-                f"{rows:,} rows of the source are in no ID range, the first has ID {missing[0].first}. Add ranges for "
+                f"{counted(rows, 'row of the source is', 'rows of the source are')}"
+                f" in no ID range, the first has ID {missing[0].first}. Add ranges for "
                 f"them: `sum-assets ranges --rows {_usual_rows(connection)}`.",
             )
         )
@@ -50,7 +52,8 @@ def registry_problems(connection: Connection, keys: Sequence[str]) -> list[Probl
         problems.append(unusable_problem(unusable, recorded_source(connection)))
     if outside:
         rows = sum(span.rows for span in outside)
-        first = f"{rows:,} published summaries are in no ID range, the first has ID {outside[0].first}."
+        number = counted(rows, "published summary is", "published summaries are")
+        first = f"{number} in no ID range, the first has ID {outside[0].first}."
         problems.append(
             Problem(
                 "stray",
@@ -71,7 +74,8 @@ def unusable_problem(rows: int, record: SourceRecord | None) -> Problem:
     return Problem(
         "unusable_ids",
         rows,
-        f"{rows:,} rows of the source have an ID that no ID range can hold: NULL, not a number, negative, or of more "
+        f"{counted(rows, 'row of the source has', 'rows of the source have')}"
+        " an ID that no ID range can hold: NULL, not a number, negative, or of more "
         f"than {WIDTH} digits. Correct the IDs, or {leave_out}.",
     )
 
@@ -85,7 +89,8 @@ def key_problems(ranges: Sequence[IdRange], invalid: Sequence[str]) -> list[Prob
             Problem(
                 "invalid_keys",
                 len(invalid),
-                f"{len(invalid):,} partition keys are not ID ranges, the first {invalid[0]!r}. Forget them: "
+                f"{counted(len(invalid), 'partition key is not an ID range', 'partition keys are not ID ranges')}"
+                f", the first {invalid[0]!r}. Forget them: "
                 "`sum-assets ranges --repair`.",
             )
         )
@@ -95,7 +100,8 @@ def key_problems(ranges: Sequence[IdRange], invalid: Sequence[str]) -> list[Prob
             Problem(
                 "overlaps",
                 len(overlapping),
-                f"{len(overlapping):,} ID ranges overlap others, the first {upper.key} and {lower.key}. Forget what is "
+                f"{counted(len(overlapping), 'ID range overlaps another', 'ID ranges overlap others')}"
+                f", the first {upper.key} and {lower.key}. Forget what is "
                 "too much: `sum-assets ranges --repair`. Results stay.",
             )
         )
@@ -122,7 +128,8 @@ def range_problems(states: Sequence[tuple[IdRange, RangeState]]) -> list[Problem
             Problem(
                 "vanished",
                 len(vanished),
-                f"{len(vanished):,} published ranges have no abstracts in the source any more, the first "
+                f"{counted(len(vanished), 'published range has', 'published ranges have')}"
+                " no abstracts in the source any more, the first "
                 f"{vanished[0].key}. If the source is right, withdraw them by publishing: "
                 f"{_materialize(vanished, known, '--select summary_table')}.",
             )
@@ -138,7 +145,8 @@ def range_problems(states: Sequence[tuple[IdRange, RangeState]]) -> list[Problem
             Problem(
                 "not_whole",
                 len(not_whole),
-                f"{len(not_whole):,} published ranges are not whole, the first {not_whole[0].key}. {' '.join(fixes)}",
+                f"{counted(len(not_whole), 'published range is', 'published ranges are')}"
+                f" not whole, the first {not_whole[0].key}. {' '.join(fixes)}",
             )
         )
     return problems

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from typing import NoReturn
 
 from psycopg import Connection
+from psycopg.sql import SQL
 
 from sum_assets.database.coverage import SOURCE, rows_in, unusable_ids
 from sum_assets.database.range_registry import gaps
+from sum_assets.database.relations import find_relation
+from sum_assets.database.source_table import recorded_source
 from sum_assets.database.statements import statement
 from sum_assets.errors import UserError
 from sum_assets.id_range import LARGEST_ID, WIDTH, IdRange
@@ -23,7 +25,7 @@ def new_ranges(connection: Connection, ranges: Sequence[IdRange], rows: int) -> 
         raise UserError(f"A range holds at least one abstract, not {rows}.")
     spans = rows_in(connection, SOURCE, [IdRange(0, LARGEST_ID)])
     if not spans:
-        _explain_no_rows(unusable_ids(connection))
+        raise no_abstracts(connection)
     (everything,) = spans
     lowest, highest = everything.first, everything.last
     lo, hi = (min(ranges).lo, max(r.hi for r in ranges)) if ranges else (highest + 1, lowest - 1)
@@ -36,17 +38,33 @@ def new_ranges(connection: Connection, ranges: Sequence[IdRange], rows: int) -> 
     return sorted(new)
 
 
-def _explain_no_rows(unusable: int) -> NoReturn:
-    if unusable:
-        raise UserError(
-            f"None of the {unusable:,} rows of the source has an ID that an ID range can hold: all are NULL, not a "
-            f"number, negative, or have more than {WIDTH} digits. Give the abstracts smaller numbers, in a table of "
-            "your own that a view joins, and point sum_assets at the view: `sum-assets init --source schema.view`."
+def no_abstracts(connection: Connection) -> UserError:
+    """Return what to do where the source has no abstract that an ID range can hold."""
+    unusable = unusable_ids(connection)
+    says = f"None of the {unusable:,} rows of the source has an ID that an ID range can hold" if unusable else ""
+    record = recorded_source(connection)
+    if not unusable and record and record.skip_bad_ids and (left_out := _rows_of(connection, record.source)):
+        says = f"All rows of {record.source} ({left_out:,}) are left out, since no ID range can hold their IDs"
+    if says:
+        return UserError(
+            f"{says}: all are NULL, not a number, negative, or have more than {WIDTH} digits. Give the abstracts "
+            "smaller numbers, in a table of your own that a view joins, and point sum_assets at the view: "
+            "`sum-assets init --source schema.view`."
         )
-    raise UserError(
+    return UserError(
         "The source has no abstracts. Load some, `sum-assets load FILE...`, or point it at your table: "
         "`sum-assets init --source schema.table`."
     )
+
+
+def _rows_of(connection: Connection, source: str) -> int:
+    """Count the rows of the table behind the view; 0 where this role may not read it."""
+    try:
+        table = find_relation(connection, source).identifier
+    except UserError:
+        return 0
+    (rows,) = connection.execute(SQL("SELECT count(*) FROM {}").format(table)).fetchone() or (0,)
+    return int(rows)
 
 
 def _cut(connection: Connection, span: IdRange, rows: int) -> list[IdRange]:

@@ -3,6 +3,7 @@
 from psycopg import Connection, errors
 from psycopg.sql import SQL, Identifier
 
+from sum_assets.database.server_errors import ALLOW_WRITING
 from sum_assets.database.statements import SQL_DIR, statement
 from sum_assets.errors import UserError
 
@@ -37,7 +38,7 @@ def migrate(connection: Connection) -> list[str]:
             "`sum-assets init` as the role that owns it, or for the first time as a role with CREATE on the database."
         ) from error
     except errors.ReadOnlySqlTransaction as error:
-        raise UserError("This database is read-only. Name the primary server.") from error
+        raise UserError(f"This database is read-only. {ALLOW_WRITING}.") from error
     return [path.stem for path in pending]
 
 

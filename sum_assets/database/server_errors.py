@@ -17,10 +17,15 @@ CONFLICT = ("40001", "40P01")
 #: Answers to a connection that are the same the next time: no such user, database or right, or a wrong setting.
 REFUSED = ("28", "3D", "42", "22", "0A", "55000")
 
+#: The server's error is the same in both cases.
+ALLOW_WRITING = (
+    "If the server is a standby, name the primary. If not, allow writing: ALTER ROLE ... SET "
+    "default_transaction_read_only = off"
+)
 _REST = "Nothing was half written. Run this again: it goes on where it stopped."
 _SENTENCES = {
     "53100": f"The disk of the database is full: {{0}}. Make room. {_REST}",
-    "25006": f"The database is read-only: {{0}}. Name the primary server, or end its recovery. {_REST}",
+    "25006": f"The database is read-only: {{0}}. {ALLOW_WRITING}. {_REST}",
     "55P03": (
         "Another session has locked a table or row for longer than lock_timeout allows: {0}. Find it in "
         f"pg_stat_activity and pg_locks, and end it. {_REST}"

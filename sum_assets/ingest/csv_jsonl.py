@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any, cast
 
-from sum_assets.ingest.records import Item, ReaderOptions, Record, Remark, Skipped
+from sum_assets.ingest.records import Item, NoTitles, ReaderOptions, Remark
 from sum_assets.ingest.tables import Columns, choose_columns, table_record
 
 _BACKSLASH = re.compile(r'\\([\\"]?)')
@@ -31,7 +31,7 @@ class _Lines:
             yield line
 
 
-def read_csv(stream: io.BufferedIOBase, options: ReaderOptions, delimiter: str) -> Iterator[Record | Skipped]:
+def read_csv(stream: io.BufferedIOBase, options: ReaderOptions, delimiter: str) -> Iterator[Item]:
     """Yield the records of a CSV file with a header."""
     csv.field_size_limit(_LARGEST_ROW)
     lines = _Lines(stream, options.encoding)
@@ -51,12 +51,16 @@ def read_csv(stream: io.BufferedIOBase, options: ReaderOptions, delimiter: str) 
             row += 1
             if row == 0:
                 header = [name.lstrip("\ufeff") for name in cells]
-                places = _places(header, options)
+                columns = _columns(header, options)
+                if columns.title is None:
+                    yield NoTitles(columns.no_title)
+                names = (columns.abstract_id, columns.abstract, columns.title, columns.version)
+                places = [None if name is None else header.index(name) for name in names]
                 continue
             if len(cells) > len(header):
                 raise ValueError(
                     f"row {row}, line {rows.line_num}, has {len(cells)} fields, {len(header)} are in the header. "
-                    f"Quote fields that contain {delimiter!r}{_ESCAPES}"
+                    f"Quote fields that contain {delimiter!r}, or {_other_escapes(options)}"
                 )
             # A short row lacks its last fields; \N is how databases write NULL.
             texts = [cells[at] if at is not None and at < len(cells) else "" for at in places]
@@ -64,26 +68,31 @@ def read_csv(stream: io.BufferedIOBase, options: ReaderOptions, delimiter: str) 
     except csv.Error as error:
         what = "ends inside quotes" if "end of data" in str(error) else "has text after a closing quote"
         what = what if "expected after" in str(error) or "end of data" in str(error) else f"cannot be read: {error}"
-        raise ValueError(f"row {row + 1}, line {rows.line_num}, {what}. Double the quotes in it{_ESCAPES}") from error
+        raise ValueError(
+            f"row {row + 1}, line {rows.line_num}, {what}. Double the quotes in it, or {_other_escapes(options)}"
+        ) from error
     if not header:
         raise ValueError("it is empty: there is no header")
 
 
-_ESCAPES = ', or add --backslash-escapes if the file writes quotes as \\"'
+def _other_escapes(options: ReaderOptions) -> str:
+    if options.backslash_escapes:
+        return "leave out --backslash-escapes if backslashes are text in the file"
+    return 'add --backslash-escapes if the file writes quotes as \\"'
 
 
-def _places(header: list[str], options: ReaderOptions) -> list[int | None]:
-    if any(re.search("[\udc80-\udcff\0]", name) for name in header):
+def _columns(header: list[str], options: ReaderOptions) -> Columns:
+    if re.search("[\udc80-\udcff\0]", "".join(header)):
+        # Text in an encoding of two bytes is half NUL.
+        such = "utf-16" if "\0" in "".join(header) else "cp1252"
         raise ValueError(
-            f"its header is not {options.encoding or 'UTF-8'}. Name the encoding, such as --encoding utf-16"
+            f"its header is not {options.encoding or 'UTF-8'}. Name the encoding, such as --encoding {such}"
         )
     if len(header) == 1 and options.id_column != header[0]:
         raise ValueError(
             f"there is one column, {header[0][:200]}. Name what is between columns, such as --delimiter tab"
         )
-    columns = choose_columns(header, options)
-    names = (columns.abstract_id, columns.abstract, columns.title, columns.version)
-    return [None if name is None else header.index(name) for name in names]
+    return choose_columns(header, options)
 
 
 def _plain_backslashes_kept(lines: _Lines) -> Iterator[str]:
@@ -108,16 +117,16 @@ def read_jsonl(stream: io.BufferedIOBase, options: ReaderOptions) -> Iterator[It
         if not line.strip():
             continue
         row += 1
-        cells = _object(line, row, columns)
-        seen |= cells.keys()
+        cells = _object(line, row, columns, options)
         title = cells.get(columns.title or "")
         if isinstance(title, list | dict | bool):
             if options.title_column:
                 raise ValueError(f"the title in row {row} is {_TYPES[type(title)]}, not text")
-            cells["title"] = None
+            del cells["title"]
             if not remarked:
                 remarked = True
-                yield Remark(f"titles that are not text are left out, the first in row {row}")
+                yield Remark(f"titles that are not one text are left out, the first in row {row}")
+        seen |= cells.keys()
         abstract = cells.get(columns.abstract)
         if isinstance(abstract, list | dict | bool):
             raise ValueError(f"the abstract in row {row} is {_TYPES[type(abstract)]}, not text")
@@ -126,18 +135,24 @@ def read_jsonl(stream: io.BufferedIOBase, options: ReaderOptions) -> Iterator[It
     for name in columns.names():
         if row and name not in seen and (name != "title" or options.title_column):
             raise ValueError(f"no row has the key {name}")
+    if columns.title not in seen:
+        yield NoTitles()
 
 
 _TYPES: dict[type, str] = {list: "a list", dict: "an object", bool: "true or false"}
 
 
-def _object(line: str, row: int, columns: Columns) -> dict[str, Any]:
-    """Return the keys that are read, of a line. Raises ValueError naming the row."""
+def _object(line: str, row: int, columns: Columns, options: ReaderOptions) -> dict[str, Any]:
+    """Return the keys that are read, of a line; several titles as a list. Raises ValueError naming the row."""
     twice: list[str] = []
+    asked = (columns.abstract_id, columns.abstract, columns.version)
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         twice[:] = [name for name in columns.names() if names.count(name) > 1]
+        if twice == ["title"] and options.title_column is None and "title" not in asked:
+            twice.clear()
+            return {**dict(pairs), "title": [title for name, title in pairs if name == "title"]}
         return dict(pairs)
 
     try:

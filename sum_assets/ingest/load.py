@@ -16,7 +16,7 @@ from sum_assets.database.statements import statement
 from sum_assets.errors import UserError
 from sum_assets.ingest.id_space import agreed_id_space, corpus_id_space, lock_id_space, set_id_space
 from sum_assets.ingest.readers import read_records
-from sum_assets.ingest.records import IdSpace, ReaderOptions, Record, Remark, Skipped, Withdrawal
+from sum_assets.ingest.records import IdSpace, NoTitles, ReaderOptions, Record, Remark, Skipped, Withdrawal
 
 BUFFER = 1 << 17  # bytes read from disk at once
 _COPY = "COPY pg_temp.load_record (abstract_id, title, abstract, version, version_scheme, is_deletion) FROM STDIN"
@@ -31,6 +31,7 @@ class LoadReport:
     `older` are not loaded, since the stored version or withdrawal is newer; `repeated`, since the file has a newer
     record of the same ID. `incomparable` of the updated replace a text whose version does not compare. `withdrawn`
     counts stored abstracts that are gone; `kept` those that stay although the file has none for their ID.
+    `titles_left_out` counts, by reason, records without their title; `title_examples` are the first IDs.
     """
 
     read: int
@@ -46,6 +47,8 @@ class LoadReport:
     deletions: int = 0
     withdrawn: int = 0
     kept: int = 0
+    titles_left_out: dict[str, int] = field(default_factory=dict)
+    title_examples: dict[str, int] = field(default_factory=dict)
 
 
 def load_file(
@@ -70,6 +73,9 @@ def load_file(
     remarks: list[str] = []
     skipped: Counter[str] = Counter()
     examples: defaultdict[str, list[str]] = defaultdict(list)
+    titles_left_out: Counter[str] = Counter()
+    title_examples: dict[str, int] = {}
+    keep_titles = False
     spaces: set[IdSpace | None] = set()
     with io.BufferedReader(file, BUFFER) as stream, connection.transaction(), connection.cursor() as cursor:
         cursor.execute(statement("load_table").format(timeout=LOCK_TIMEOUT))
@@ -78,6 +84,10 @@ def load_file(
             for read in records:
                 if isinstance(read, Remark):
                     remarks.append(read.text)
+                    continue
+                if isinstance(read, NoTitles):
+                    keep_titles = True
+                    remarks += [read.reason] if read.reason else []
                     continue
                 record = _storable(connection, read)
                 row: Record | Withdrawal | None
@@ -97,6 +107,9 @@ def load_file(
                     agreed_id_space(path, space, options.id_space, corpus)  # before the whole file is read
                 if isinstance(row, Record):
                     texts += 1
+                    if row.title_left_out:
+                        titles_left_out[row.title_left_out] += 1
+                        title_examples.setdefault(row.title_left_out, row.abstract_id)
                     copy.write_row((row.abstract_id, row.title, row.abstract, row.version, row.version_scheme, False))
                 else:
                     deletions += row.is_deletion
@@ -110,7 +123,8 @@ def load_file(
             if space is None and agreed != "own":
                 remarks.append("the IDs are taken for PMIDs, as those of the corpus are")
         cursor.execute("ANALYZE pg_temp.load_record")  # else the joins may be nested loops
-        done: Counter[str] = Counter(dict(cursor.execute(statement("load_apply")).fetchall()))
+        cursor.execute(statement("load_apply"), {"keep_titles": keep_titles})
+        done: Counter[str] = Counter(dict(cursor.fetchall()))
     on_progress(size)
     loaded = sum(done[action] for action in ("insert", "update", "replace", "unchanged", "older"))
     return LoadReport(
@@ -127,6 +141,8 @@ def load_file(
         deletions=deletions,
         withdrawn=done["withdraw"],
         kept=done["keep"],
+        titles_left_out=dict(titles_left_out),
+        title_examples=title_examples,
     )
 
 
@@ -146,7 +162,7 @@ def _storable(connection: Connection, record: Record | Withdrawal | Skipped) -> 
     if missing := unstorable(connection, record.abstract):
         return Skipped("unstorable_character", f"ID {record.abstract_id}, {missing}")
     if record.title and unstorable(connection, record.title):
-        return replace(record, title=None)
+        return replace(record, title=None, title_left_out="unstorable_character")
     return record
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from sum_assets.ingest.records import Item, ReaderOptions, Remark
+from sum_assets.ingest.records import Item, NoTitles, ReaderOptions
 from sum_assets.ingest.tables import choose_columns, table_record
 
 ROWS = 1_000  # held in memory at once
@@ -22,8 +22,10 @@ def read_parquet(stream: io.BufferedIOBase, options: ReaderOptions) -> Iterator[
     schema = file.schema_arrow
     columns = choose_columns(schema.names, options)
     if columns.title and options.title_column is None and not _is_text(schema.field(columns.title).type):
-        yield Remark(f"the column title is {schema.field(columns.title).type}, not text, and is left out")
-        columns = replace(columns, title=None)
+        says = f"the column title is {schema.field(columns.title).type}, not text, and is left out"
+        columns = replace(columns, title=None, no_title=says)
+    if columns.title is None:
+        yield NoTitles(columns.no_title)
     for name in columns.names():
         kind = schema.field(name).type
         if not _is_text(kind) and not (name in (columns.abstract_id, columns.version) and _is_number(kind)):

@@ -94,4 +94,6 @@ def _whole(entry: Entry, record: Record | Skipped, where: str) -> Record | Skipp
         return record
     if entry.lacks_text(record.abstract):
         return Skipped("unknown_entity", where)
-    return replace(record, title=None) if record.title and entry.lacks_text(record.title) else record
+    if record.title and entry.lacks_text(record.title):
+        return replace(record, title=None, title_left_out="unknown_entity")
+    return record

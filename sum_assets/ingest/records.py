@@ -61,7 +61,7 @@ class ReaderOptions:
 class Record:
     """An abstract that PostgreSQL can hold. Of two of one ID the larger version is the newer.
 
-    `id_space` is None where the ID is a bare number.
+    `id_space` is None where the ID is a bare number. `title_left_out` is why a title that the file has is None here.
     """
 
     abstract_id: int
@@ -70,6 +70,7 @@ class Record:
     version: int
     version_scheme: VersionScheme = "none"
     id_space: IdSpace | None = None
+    title_left_out: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,14 @@ class Remark:
     text: str
 
 
-Item = Record | Withdrawal | Skipped | Remark
+@dataclass(frozen=True, slots=True)
+class NoTitles:
+    """The file has no column of titles, or none that can be read, for which `reason` says why. Stored titles stay."""
+
+    reason: str = ""
+
+
+Item = Record | Withdrawal | Skipped | Remark | NoTitles
 
 
 def make_record(
@@ -124,13 +132,21 @@ def make_record(
     if not abstract.strip():
         withdrawal = Withdrawal(abstract_id, version, version_scheme, id_space, is_deletion=False)
         return Skipped("no_abstract", where, withdrawal)
-    if "\0" in abstract:
-        return Skipped("nul_character", where)
-    if _SURROGATE.search(abstract):
-        return Skipped("wrong_encoding" if is_undecodable(abstract) else "lone_surrogate", where)
+    if reason := _unholdable(abstract):
+        return Skipped(reason, where)
     # A title is not worth losing an abstract for.
-    usable = title.strip() and "\0" not in title and not _SURROGATE.search(title)
-    return Record(abstract_id, title if usable else None, abstract, version, version_scheme, id_space)
+    left_out = _unholdable(title) if title.strip() else None
+    usable = title if title.strip() and not left_out else None
+    return Record(abstract_id, usable, abstract, version, version_scheme, id_space, left_out)
+
+
+def _unholdable(text: str) -> Reason | None:
+    """Return why PostgreSQL cannot hold a text in any encoding."""
+    if "\0" in text:
+        return "nul_character"
+    if _SURROGATE.search(text):
+        return "wrong_encoding" if is_undecodable(text) else "lone_surrogate"
+    return None
 
 
 def make_deletion(

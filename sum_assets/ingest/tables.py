@@ -11,12 +11,16 @@ _VERSION = re.compile(r"(-?[0-9]{1,18})(?:\.0+)?")
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The names of the columns that are read; None where the file needs none."""
+    """The names of the columns that are read; None where the file needs none.
+
+    `no_title` says why a column `title` that the file has is not read.
+    """
 
     abstract_id: str
     abstract: str
     title: str | None
     version: str | None
+    no_title: str = ""
 
     def names(self) -> list[str]:
         """Return the names of those there are."""
@@ -25,8 +29,12 @@ class Columns:
 
 def choose_columns(present: Sequence[str], options: ReaderOptions) -> Columns:
     """Return the columns to read. Raises ValueError where one is missing or not alone in its name."""
-    title = options.title_column or ("title" if "title" in present else None)
-    columns = Columns(options.id_column, options.abstract_column, title, options.version_column)
+    title, no_title = options.title_column, ""
+    if title is None and present.count("title") > 1:
+        no_title = f"{present.count('title')} columns are called title, and are left out. Name another: --title-column"
+    elif title is None and "title" in present:
+        title = "title"
+    columns = Columns(options.id_column, options.abstract_column, title, options.version_column, no_title)
     for name in columns.names():
         if name not in present:
             raise ValueError(f"there is no column {name} among {', '.join(present)[:500]}")

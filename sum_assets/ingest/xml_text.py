@@ -36,6 +36,10 @@ _HIDDEN = frozenset({
 # fmt: on
 _TEX_BODY = re.compile(r"\\begin\{document\}(.*?)\\end\{document\}", re.DOTALL)
 _JOINING = re.compile(r"[\s(\[{/\u2010-\u2015-]\Z")
+_SENTENCE_END = re.compile(r"[.!?][)\]\"'\u2019\u201d]*\Z")
+_LABEL_END = re.compile(r"[.!?:]\s*\Z")
+_WORD_END = re.compile(r"[^\W\d_]{4}\Z")
+_CAPITALIZED = re.compile(r"[A-Z][^\W\d_]")
 _JOINED = re.compile(r"[\s.,;:!?)\]}%/\u2010-\u2015-]")
 
 
@@ -71,6 +75,8 @@ def _pieces(element: Any) -> Iterator[str]:
             else:
                 left_out.update(_left_out(node, name))
                 yield _gap(node, name) if node is not element else ""
+                if name in _EMPHASIS and node is not element and _begins_sentence(node):
+                    yield " "
                 text = _text(node, name, node.text)
                 is_name = name in _NAMES
                 if is_name and name_before and len(name_before + text) > 2:
@@ -79,7 +85,7 @@ def _pieces(element: Any) -> Iterator[str]:
                     name_before = text if is_name else ""
                 yield text
         elif node is not element:
-            yield _gap(node, name)
+            yield " " if name in _EMPHASIS and _ends_sentence(node) else _gap(node, name)
             tail = _text(node.getparent(), local_name(node.getparent()), node.tail)
             if tail:
                 name_before = ""
@@ -139,6 +145,23 @@ def _tex(node: Any) -> Iterator[str]:
     text = "".join(node.itertext())
     body = _TEX_BODY.search(text)
     yield body[1].strip().strip("$") if body else text
+
+
+def _begins_sentence(node: Any) -> bool:
+    """Tell whether an emphasized text begins a sentence, as a label does: "...was seen.<b>Methods</b>: ..."."""
+    previous = node.getprevious()
+    before = (previous.tail if previous is not None else node.getparent().text) or ""
+    text = "".join(node.itertext())
+    if not _CAPITALIZED.match(text):
+        return False
+    is_label = text.rstrip().endswith(":") or (node.tail or "").lstrip().startswith(":")
+    # In-word markup follows upon a letter or two. A label may follow upon a word whose full stop is missing.
+    return bool(_SENTENCE_END.search(before) or (is_label and _WORD_END.search(before)))
+
+
+def _ends_sentence(node: Any) -> bool:
+    """Tell whether an emphasized text ends a sentence, as in "<i>Approach.</i>We used"."""
+    return bool(_CAPITALIZED.match(node.tail or "") and _LABEL_END.search("".join(node.itertext())))
 
 
 def _lines_apart(node: Any) -> bool:

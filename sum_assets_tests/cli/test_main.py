@@ -113,10 +113,10 @@ def test_a_published_range_that_is_not_whole_fails_verify(
         database.execute(damage.encode())
         code, out, err = run("verify")
         assert (code, problem in out) == (1, True), out
-        assert f"1 published ranges are not whole, the first {key}" in err
+        assert f"1 published range is not whole, the first {key}" in err
     assert run("materialize", key, "--config", run_config)[0] == 0
     code, _, err = run("verify")
-    assert (code, "1 rows of the source are in no ID range, the first has ID 0" in err) == (1, True), err
+    assert (code, "1 row of the source is in no ID range, the first has ID 0" in err) == (1, True), err
     assert run("ranges", "--rows", 100)[0] == 0
     assert run("verify")[0] == 0
 

@@ -45,7 +45,7 @@ def test_before_there_is_a_range(run: Run, instance: dg.DagsterInstance, databas
     for command in ("verify", "status"):
         code, out, err = run(command)
         assert (code, out) == (1, "There are no ID ranges yet.\n")
-        assert "1 rows of the source are in no ID range, the first has ID 7" in err
+        assert "1 row of the source is in no ID range, the first has ID 7" in err
     assert run("ranges", "--rows", 10)[0] == run("verify")[0] == 0
 
 

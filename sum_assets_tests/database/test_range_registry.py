@@ -110,7 +110,7 @@ def test_wrong_keys_are_named_and_repaired(run: Run, damaged: dg.DagsterInstance
     for command in ("verify", "status", "ranges"):
         code, _, err = run(command)
         assert code == 1
-        assert "1 partition keys are not ID ranges, the first 'everything'" in err
+        assert "1 partition key is not an ID range, the first 'everything'" in err
         assert "2 ID ranges overlap others" in err
         assert err.count("`sum-assets ranges --repair`") == 2
     assert "20 rows of the source are in no ID range, the first has ID 41" in run("verify")[2]

@@ -7,6 +7,7 @@ import pytest
 
 from sum_assets.database.connection import connect
 from sum_assets.database.reconnect import open_database
+from sum_assets.database.schema import migrate
 from sum_assets.database.server_errors import explained
 from sum_assets.errors import UnreachableError, UserError
 from sum_assets.paths import URL_VARIABLE
@@ -28,11 +29,24 @@ def test_a_refusal_is_told_at_once_in_any_language(
     monkeypatch.setenv(URL_VARIABLE, "postgresql://")
     began = time.monotonic()
     with refusing(state, message) as port, open_database(f"postgresql://u:secret@127.0.0.1:{port}/x") as database:
-        with pytest.raises(UserError, match=f"{message}.*{fix}") as caught:
+        with pytest.raises(UserError, match=rf"{message}\. {fix}") as caught:
             database.run(lambda connection: None)
         assert not isinstance(caught.value, UnreachableError)
     assert time.monotonic() - began < 5
     assert "secret" not in str(caught.value)
+
+
+def test_a_read_only_session_is_not_taken_for_a_standby(empty_database_url: str) -> None:
+    with connect(empty_database_url) as connection:
+        connection.execute("SET default_transaction_read_only = on")
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction) as caught:
+            connection.execute("CREATE TABLE public.nothing ()")
+        with pytest.raises(UserError) as refused:
+            migrate(connection)
+    for message in (str(explained(caught.value)), str(refused.value)):
+        assert "If the server is a standby, name the primary. If not, allow writing: ALTER ROLE" in message
+        assert "SET default_transaction_read_only = off" in message
+        assert "recovery" not in message
 
 
 @pytest.mark.parametrize(

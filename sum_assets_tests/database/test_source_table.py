@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 from psycopg import Connection
 
+from sum_assets.benchmark.corpus_lengths import read_corpus
 from sum_assets.database.coverage import unusable_ids
 from sum_assets.database.ranges import new_ranges, scans_sequentially
 from sum_assets.database.relations import find_relation
@@ -193,6 +194,15 @@ def test_ids_that_no_range_can_hold_are_named(run: Run, instance: dg.DagsterInst
     assert run(*fix[1:])[0] == 0
     assert [i for i, _ in source(database)] == [0, 9999999999]
     assert run("verify")[0] == 0
+    make(database, "DELETE FROM snow WHERE id BETWEEN 0 AND 9999999999")
+    code, _, err = run("ranges", "--rows", "3")
+    assert (code, "All rows of public.snow (6) are left out, since no ID range can hold their IDs" in err) == (
+        1,
+        True,
+    ), err
+    assert ("more than 10 digits" in err, "Give the abstracts smaller numbers" in err) == (True, True)
+    with pytest.raises(UserError, match=r"All rows of public\.snow \(6\) are left out"):
+        read_corpus(database, 0)
     make(database, "TRUNCATE snow")
     with pytest.raises(UserError, match="The source has no abstracts"):
         new_ranges(database, [], 3)

@@ -125,6 +125,20 @@ def test_reasons_are_counted_with_examples(database: Connection, tmp_path: Path)
     assert (report.read, report.inserted) == (11, 1)
 
 
+def test_a_file_without_titles_keeps_the_stored_ones(database: Connection, tmp_path: Path) -> None:
+    load_file(database, written(tmp_path / "a.csv", "1,T,one,0", "2,U,two,0", "3,,three,0"))
+    path = tmp_path / "corrections.csv"
+    path.write_text("abstract_id,abstract\n1,one\n2,corrected\n3,three\n4,new\n")
+    assert load_file(database, path) == LoadReport(4, 1, 1, 2, {}, {})
+    assert [row[1:3] for row in stored(database)] == [("T", "one"), ("U", "corrected"), (None, "three"), (None, "new")]
+    assert load_file(database, path) == LoadReport(4, 0, 0, 4, {}, {})
+    path = tmp_path / "corrections.jsonl"
+    path.write_text('{"abstract_id": 1, "abstract": "again"}\n{"abstract_id": 2, "abstract": "corrected"}\n')
+    assert load_file(database, path) == LoadReport(2, 0, 1, 1, {}, {})
+    load_file(database, written(tmp_path / "a.csv", "1,,again,0"))  # a title that is empty is none
+    assert [row[1:3] for row in stored(database)][:2] == [(None, "again"), ("U", "corrected")]
+
+
 def damaged(pubmed_file: Path, tmp_path: Path) -> dict[str, Path]:
     """Files whose first records are good."""
     cut = tmp_path / "cut.xml.gz"
@@ -205,7 +219,19 @@ def test_every_text_is_stored_exactly_or_counted(
     report = load_file(database, tmp_path / name)
     fates = Counter(fate(abstract) for _, abstract in rows)
     kept = fates.pop("stored", 0)
-    assert report == LoadReport(len(rows), kept, 0, 0, dict(fates), report.examples)
+    titles = Counter(fate(title) for title, abstract in rows if fate(abstract) == "stored" and title.strip())
+    del titles["stored"]
+    assert report == LoadReport(
+        len(rows),
+        kept,
+        0,
+        0,
+        dict(fates),
+        report.examples,
+        titles_left_out=titles,
+        title_examples=report.title_examples,
+    )
+    assert report.title_examples.keys() == titles.keys()
     assert [row[:3] for row in stored(database)] == [
         (number, title if fate(title) == "stored" else None, abstract)
         for number, (title, abstract) in enumerate(rows, 1)

@@ -16,10 +16,15 @@ from pyarrow import parquet
 
 from sum_assets.errors import UserError
 from sum_assets.ingest.readers import read_records
-from sum_assets.ingest.records import Item, ReaderOptions, Record, Remark, Skipped, Withdrawal
+from sum_assets.ingest.records import Item, NoTitles, ReaderOptions, Record, Remark, Skipped, Withdrawal
 
 
 def read(path: Path, **options: Any) -> list[Item]:
+    """All items but the plain word that there are no titles, of which `test_files_without_titles` is."""
+    return [item for item in read_all(path, **options) if item != NoTitles()]
+
+
+def read_all(path: Path, **options: Any) -> list[Item]:
     with path.open("rb") as stream:
         return list(read_records(stream, path, ReaderOptions(**options)))
 
@@ -215,7 +220,7 @@ def test_csv_columns_and_reasons(tmp_path: Path) -> None:
         Skipped("no_abstract", "row 3"),
         Skipped("nul_character", "row 4"),
         Skipped("wrong_encoding", "row 5"),
-        Record(6, None, "c", -1, "column"),
+        Record(6, None, "c", -1, "column", title_left_out="wrong_encoding"),
         Skipped("no_abstract", "row 7"),
         Skipped("lone_surrogate", "row 8"),
     ]
@@ -248,7 +253,10 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
     "latin.xml": (PUBMED.replace("So.", "é").encode("latin-1"), "line 8"),
     "empty.csv": ("", "it is empty"),
     "column.csv": ("id,abstract\n1,a\n", "no column abstract_id among id, abstract"),
-    "utf16.csv": ((ROW + "1,a\n").encode("utf-16"), "not UTF-8"),
+    "utf16.csv": ((ROW + "1,a\n").encode("utf-16"), "its header is not UTF-8. .* --encoding utf-16"),
+    "utf16 without a mark.csv": ((ROW + "1,a\n").encode("utf-16-be"), "header is not UTF-8. .* --encoding utf-16"),
+    "cp1252 header.csv": ("abstract_id,r\xe9sum\xe9\n1,a\n".encode("cp1252"), "header is not .* --encoding cp1252"),
+    "cp1252 unread.csv": ("\xfc,abstract_id,abstract\n".encode("cp1252"), "header is not .* --encoding cp1252"),
     "first.csv": (ROW + "1,a,b\n", "row 1, line 2, has 3 fields, 2 are in the header"),
     "later.csv": (ROW + "1,a\n2,a,b\n", "line 3"),
     "quote.csv": (ROW + '1,a\n2,"a\n', "row 2"),
@@ -318,11 +326,54 @@ def test_damaged_parquet(tmp_path: Path) -> None:
             read(path)
 
 
+def test_a_default_title_column_that_is_not_alone_is_left_out(tmp_path: Path) -> None:
+    says = NoTitles("2 columns are called title, and are left out. Name another: --title-column")
+    table = written(tmp_path / "a.csv", "abstract_id,title,title,abstract,x,x\n1,T,U,a,,\n")
+    names = ["abstract_id", "title", "abstract", "title", "x", "x"]
+    columns = [pa.array([1]), *[pa.array([text]) for text in ("T", "a", "U", "x", "y")]]
+    parquet.write_table(pa.Table.from_arrays(columns, names), tmp_path / "a.parquet")
+    lines = written(
+        tmp_path / "a.jsonl",
+        '{"abstract_id": 1, "title": "T", "abstract": "a", "title": "U", "x": 1, "x": {"title": 1, "title": 2}}\n'
+        '{"abstract_id": 2, "title": "V", "abstract": "b"}\n',
+    )
+    for path in (table, tmp_path / "a.parquet"):
+        assert read(path) == [says, Record(1, None, "a", 0)]
+        with pytest.raises(UserError, match="2 columns are called title"):
+            read(path, title_column="title")
+    left_out = Remark("titles that are not one text are left out, the first in row 1")
+    assert read_all(lines) == [left_out, Record(1, None, "a", 0), Record(2, "V", "b", 0)]
+    with pytest.raises(UserError, match="row 1 has the key title twice"):
+        read(lines, title_column="title")
+
+
+def test_files_without_titles(tmp_path: Path) -> None:
+    lines = written(tmp_path / "a.jsonl", '{"abstract_id": 1, "abstract": "a"}\n')
+    table = written(tmp_path / "a.csv", ROW + "1,a\n")
+    parquet.write_table(pa.table({"abstract_id": [1], "abstract": ["a"]}), tmp_path / "a.parquet")
+    for path in (lines, table, tmp_path / "a.parquet"):
+        assert sorted(read_all(path), key=str) == [NoTitles(), Record(1, None, "a", 0)]
+    lists = written(tmp_path / "b.jsonl", '{"abstract_id": 1, "abstract": "a", "title": []}\n')
+    assert read_all(lists)[1:] == [Record(1, None, "a", 0), NoTitles()]
+    null = written(tmp_path / "c.jsonl", '{"abstract_id": 1, "abstract": "a", "title": null}\n')
+    assert read_all(null) == [Record(1, None, "a", 0)]
+
+
+@pytest.mark.parametrize("content", ['1,"a', '1,"a" b\n', "1,a,b\n"])
+def test_the_advice_on_escapes_is_what_was_not_tried(tmp_path: Path, content: str) -> None:
+    path = written(tmp_path / "a.csv", ROW + content)
+    with pytest.raises(UserError, match=", or add --backslash-escapes if the file writes"):
+        read(path)
+    with pytest.raises(UserError, match=", or leave out --backslash-escapes if backslashes are text") as caught:
+        read(path, backslash_escapes=True)
+    assert "add --backslash-escapes" not in str(caught.value)
+
+
 def test_parquet_of_other_types_is_refused_or_left_out(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     lists = pa.array([["x"], ["y"]])
     parquet.write_table(pa.table({"abstract_id": [1, 2], "abstract": ["a", "b"], "title": lists}), path)
-    left_out = Remark("the column title is list<element: string>, not text, and is left out")
+    left_out = NoTitles("the column title is list<element: string>, not text, and is left out")
     assert read(path) == [left_out, Record(1, None, "a", 0), Record(2, None, "b", 0)]
     with pytest.raises(UserError, match="column title is list<element: string>, neither text nor a number"):
         read(path, title_column="title")
@@ -407,7 +458,7 @@ def test_json_lines(tmp_path: Path) -> None:
         Skipped("nul_character", "row 5"),
         Skipped("lone_surrogate", "row 6"),
         Skipped("bad_id", "row 7, ID 'True'"),
-        Remark("titles that are not text are left out, the first in row 8"),
+        Remark("titles that are not one text are left out, the first in row 8"),
         Record(8, None, "c", 0),
     ]
     for name in ("a.jsonl", "a.ndjson.gz", "a.jsonl.zst", "a.jsonl.bz2"):
@@ -424,7 +475,7 @@ from sum_assets.ingest.records import ReaderOptions
 path, process = pathlib.Path(sys.argv[1]), psutil.Process()
 before = peak = process.memory_info().rss
 with path.open("rb") as stream:
-    for row, _ in enumerate(read_records(stream, path, ReaderOptions())):
+    for row, _ in enumerate(read_records(stream, path, ReaderOptions(title_column="abstract"))):
         if row % 500 == 0:
             peak = max(peak, process.memory_info().rss)
 print(row + 1, (peak - before) // 2**20)

@@ -37,6 +37,19 @@ TEX = r"<tex-math>\documentclass{minimal}\begin{document}$$x^2$$\end{document}</
             "(<i>O</i><i>C</i>-6) SO<sub>4</sub><sup>2-</sup> <b>L</b><sub><b>NH2</b></sub>A<i>β</i><sub>1</sub>",
             "(OC-6) SO42- LNH2Aβ1",
         ),
+        # So was emphasis where one sentence ends and the next begins; in-word markup was not.
+        (
+            "<b>Aim</b>: To see.<b>Methods</b>: We saw (n=2).<b>Results:</b>Four<b>Limits</b>: x",
+            "Aim: To see. Methods: We saw (n=2). Results: Four Limits: x",
+        ),
+        (
+            "<i>Objective.</i>To see.<i>Main results.</i>We saw.<i>See p. 2</i>",
+            "Objective. To see. Main results. We saw. See p. 2",
+        ),
+        (
+            "p<i>Ka</i>: 4, (<i>OR</i>: 2), <i>in</i>Vitro, in<i>vitro</i>, a.<i>b</i>, 0.<i>P</i>, anti-<b>Ras</b>: x",
+            "pKa: 4, (OR: 2), inVitro, invitro, a.b, 0.P, anti-Ras: x",
+        ),
         ("To <b>a<sup>2<i>n</i></sup></b>-fold<xref>1</xref>", "To a2n-fold1"),
         # One alternative of a formula.
         (f"Let <m:math><m:semantics>{SQUARE}<m:annotation>x^{{2}}</m:annotation></m:semantics></m:math>.", "Let x2."),
