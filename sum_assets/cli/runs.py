@@ -14,6 +14,7 @@ from sum_assets.database import embedded, schema
 from sum_assets.database.connection import connect
 from sum_assets.errors import UserError
 from sum_assets.paths import URL_VARIABLE, home, in_demo, postgres_dir, project_file
+from sum_assets.units import counted
 
 app = typer.Typer()
 
@@ -45,7 +46,7 @@ def backfill(
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Run configuration, a YAML file.")] = None,
     url: Annotated[str, typer.Option(help="The webserver of the running Dagster.")] = "http://127.0.0.1:3000",
 ) -> None:
-    """Launch a backfill in a running Dagster (`sum-assets ui`): one run per ID range."""
+    """Launch a backfill in a running Dagster (`sum-assets ui`)."""
     from sum_assets.defs.backfill import launch_backfill, require_own_webserver
     from sum_assets.defs.instance import open_instance, registered_ranges, require_span
 
@@ -63,21 +64,36 @@ def backfill(
 def ui(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 3000,
+    ranges_per_run: Annotated[
+        int | None,
+        typer.Option(help="ID ranges in one run of a backfill. Default: as many as take five minutes.", min=1),
+    ] = None,
 ) -> None:
     """Serve the Dagster UI. It starts the embedded database if no other is configured.
 
     Runs at a time: the number of devices, times SUM_ASSETS_DEVICE_SLOTS.
     """
-    from sum_assets.defs.instance import open_instance, set_pool
+    from sum_assets.database.problems import usual_rows
+    from sum_assets.defs.instance import open_instance, registered_ranges, set_pool
+    from sum_assets.defs.partitions import RANGES_PER_RUN, backfill_policy
+    from sum_assets.defs.ranges_per_run import usual_ranges_per_run
     from sum_assets.summarizer.device_lease import device_slots
+
+    backfill_policy()  # raises where the variable is not valid
 
     _require_free(host, port)
     if in_demo() or not os.environ.get(URL_VARIABLE):
         embedded.start(postgres_dir(home()))
     with connect() as connection:
         schema.migrate(connection)
+        rows = usual_rows(connection)
     with open_instance() as instance:  # makes Dagster's tables before its processes start together
         set_pool(instance, device_slots())
+        if ranges_per_run is None and RANGES_PER_RUN not in os.environ:
+            ranges_per_run = usual_ranges_per_run(instance, len(registered_ranges(instance)), rows, device_slots())
+    if ranges_per_run is not None:
+        os.environ[RANGES_PER_RUN] = str(ranges_per_run)
+    out.print(f"A run of a backfill takes {counted(int(os.environ[RANGES_PER_RUN]), 'ID range')}.")
     out.print(f"The UI opens on http://{host}:{port}")
     workspace = str(project_file("workspace.yaml"))
     dagster = [sys.executable, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port)]

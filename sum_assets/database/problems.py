@@ -45,7 +45,7 @@ def registry_problems(connection: Connection, keys: Sequence[str]) -> list[Probl
                 rows,
                 f"{counted(rows, 'row of the source is', 'rows of the source are')}"
                 f" in no ID range, the first has ID {missing[0].first}. Add ranges for "
-                f"them: `sum-assets ranges --rows {_usual_rows(connection)}`.",
+                f"them: `sum-assets ranges --rows {usual_rows(connection)}`.",
             )
         )
     if unusable:
@@ -108,7 +108,8 @@ def key_problems(ranges: Sequence[IdRange], invalid: Sequence[str]) -> list[Prob
     return problems
 
 
-def _usual_rows(connection: Connection) -> int:
+def usual_rows(connection: Connection) -> int:
+    """Return how many abstracts a range has on average, of those that were profiled."""
     query = "SELECT round(avg(rows)) FROM sum_assets.range_profile WHERE rows > 0"
     row = connection.execute(query).fetchone()
     return int(row[0]) if row and row[0] else DEFAULT_ROWS

@@ -1,6 +1,7 @@
 """The three assets on a real instance, a real PostgreSQL and a real, if small, model."""
 
 import shutil
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,19 +11,27 @@ from typing import Any
 import dagster as dg
 import pytest
 from ctranslate2.converters import TransformersConverter
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.loader import LoadingContextForTest
 from psycopg import Connection
 from transformers import T5ForConditionalGeneration
 
 from sum_assets.benchmark import compare_engine
 from sum_assets.database.benchmark_results import GateVerdict
 from sum_assets.database.device_losses import record_loss, require_not_quarantined, reset
+from sum_assets.database.reconnect import Database
 from sum_assets.database.verify import RangeState, verify_range
+from sum_assets.defs.asset_names import CORPUS_ASSETS
 from sum_assets.defs.definitions import defs
 from sum_assets.defs.instance import failure_message, materialize, register_ranges
+from sum_assets.defs.partitions import backfill_policy, id_ranges
+from sum_assets.defs.ranges_per_run import usual_ranges_per_run
 from sum_assets.defs.storage import SortedPartitionsStorage
-from sum_assets.errors import UserError
+from sum_assets.errors import EngineFaultError, UserError
 from sum_assets.id_range import IdRange
 from sum_assets.paths import models_dir
+from sum_assets.pipeline import summarize_range
+from sum_assets.range_report import RangeResult
 from sum_assets.summarizer import GpuSettings, device_lease
 from sum_assets.summarizer.engines.transformers_engine import TransformersGenerator
 from sum_assets_tests.tiny_models import COPIED, sentence
@@ -54,8 +63,8 @@ def config(t5: Path) -> dict[str, Any]:
     }
 
 
-def with_op(config: dict[str, Any], op: str, **values: object) -> dict[str, Any]:
-    return config | {"ops": {op: {"config": values}}}
+def with_op(config: dict[str, Any], **values: object) -> dict[str, Any]:
+    return config | {"ops": {"summaries": {"config": values}}}
 
 
 def run_asset(
@@ -173,7 +182,7 @@ def test_a_range_run_has_metadata_for_each_partition(
 def test_a_repeated_run_does_only_what_is_missing(
     corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
 ) -> None:
-    pilot = run_asset(instance, "summaries", FIRST, with_op(config, "summaries", limit=3))
+    pilot = run_asset(instance, "summaries", FIRST, with_op(config, limit=3))
     assert pilot.success
     first = writers(corpus)
     assert len(first) == 3
@@ -185,12 +194,12 @@ def test_a_repeated_run_does_only_what_is_missing(
     assert (found["summarized"], found["pending"], found["dagster/partition_row_count"]) == (0, 0, 10)
     assert not {"abstracts_per_second", "days_for_3_68_million", "seconds_per_abstract_p50"} & set(found)
     assert "Nothing to do" in found["overview"]
-    again = run_asset(instance, "summaries", FIRST, with_op(config, "summaries", overwrite=True))
+    again = run_asset(instance, "summaries", FIRST, with_op(config, overwrite=True))
     assert set(writers(corpus).values()) == {again.run_id}
 
 
 def test_a_pilot_is_not_published(corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]) -> None:
-    result = materialize(instance, FIRST.key, None, with_op(config, "summaries", limit=3))
+    result = materialize(instance, FIRST.key, None, with_op(config, limit=3))
     assert not result.success
     assert "7 of 10 abstracts have no current summary or rejection" in failure_message(result)
     assert published(corpus) == {}
@@ -246,7 +255,7 @@ def test_a_published_range_holds_one_fingerprint_of_ones_choice(
     assert new != old
     assert published(corpus)[1] == " ".join(copied(1).split()[:2])
     assert metadata(instance, "summaries", FIRST)["capped_outputs"] == 10
-    assert run_asset(instance, "summary_table", FIRST, with_op({}, "summary_table", fingerprint=old)).success
+    assert run_asset(instance, "summary_table", FIRST, with_op({}, fingerprint=old)).success
     assert published(corpus)[1] == copied(1)
     assert corpus.execute("SELECT DISTINCT fingerprint FROM sum_assets.abstract_summary").fetchall() == [(old,)]
 
@@ -316,13 +325,96 @@ def test_a_range_whose_rows_vanished_is_withdrawn_and_its_neighbours_are_done(
     assert set(published(corpus)) == set(range(11, 21))
 
 
+def test_a_range_that_fails_does_not_take_its_neighbours_along(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    config = with_gpu(config, engine="lead")
+    corpus.execute("ALTER TABLE article DROP CONSTRAINT article_pkey")
+    corpus.execute("INSERT INTO article SELECT * FROM article WHERE id = 13")
+    result = materialize(instance, FIRST.key, THIRD.key, config)
+    assert not result.success
+    message = failure_message(result)
+    assert message.startswith("1 of 3 ID ranges failed. The others are done.\n")
+    assert f"{SECOND.key}: 1 abstracts of {SECOND.key} are listed twice by source_abstract" in message
+    assert set(published(corpus)) == {*range(1, 11), *range(21, 31)}
+    status = instance.get_status_by_partition(
+        dg.AssetKey("summary_table"), [r.key for r in (FIRST, SECOND, THIRD)], id_ranges
+    )
+    assert status is not None
+    assert [status[r.key].value for r in (FIRST, SECOND, THIRD)] == ["MATERIALIZED", "FAILED", "MATERIALIZED"]
+
+
+def test_a_step_that_is_tried_again_goes_on_with_the_next_range(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+
+    def fail_once(database: Database, id_range: IdRange, *arguments: Any, **options: Any) -> RangeResult:
+        tries.append(id_range.lo)
+        if tries == [1, 11]:
+            raise EngineFaultError("The engine is gone.")
+        return summarize_range(database, id_range, *arguments, **options)
+
+    monkeypatch.setattr(sys.modules["sum_assets.defs.assets.corpus"], "summarize_range", fail_once)
+    result = materialize(instance, FIRST.key, THIRD.key, with_gpu(config, engine="lead"))
+    assert result.success
+    assert tries == [1, 11, 11, 21]
+    events = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    found = [event.asset_materialization for event in events]
+    materialized = [(m.asset_key, m.partition) for m in found if m and m.asset_key != dg.AssetKey("abstracts")]
+    assert len(materialized) == len(set(materialized)) == 6
+    assert set(published(corpus)) == set(range(1, 31))
+
+
+def test_runs_of_a_backfill_take_as_many_ranges_as_fill_some_minutes(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert usual_ranges_per_run(instance, 3000, 10, 1) == 1, "nothing was measured"
+    assert materialize(instance, FIRST.key, None, with_gpu(config, engine="lead")).success
+    found = metadata(instance, "summaries", FIRST)
+    each = (found["seconds_total"] - found["seconds_load_model"]) / 10
+    assert usual_ranges_per_run(instance, 10**9, 10, 1) == pytest.approx(300 / (10 * each), rel=0.02)
+    assert usual_ranges_per_run(instance, 10, 10, 4) == 3, "all devices have work"
+    assert usual_ranges_per_run(instance, 10, 10**9, 1) == 1
+    for value, policy in (("1", None), ("7", dg.BackfillPolicy.multi_run(7))):
+        monkeypatch.setenv("SUM_ASSETS_RANGES_PER_RUN", value)
+        assert backfill_policy() == policy
+    for value in ("0", "-1", "ten", ""):
+        monkeypatch.setenv("SUM_ASSETS_RANGES_PER_RUN", value)
+        with pytest.raises(UserError, match="Set it to a number of ID ranges, 1 or more"):
+            backfill_policy()
+
+
+def test_a_range_becomes_stale_by_itself(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    config = with_gpu(config, engine="lead")
+
+    def stale() -> list[str]:
+        resolver = CachingStaleStatusResolver(instance, defs.resolve_asset_graph(), LoadingContextForTest(instance))
+        return [
+            f"{asset} {id_range.lo}"
+            for id_range in (FIRST, SECOND)
+            for asset in CORPUS_ASSETS
+            if resolver.get_status(dg.AssetKey(asset), id_range.key).value == "STALE"
+        ]
+
+    assert materialize(instance, FIRST.key, SECOND.key, config).success
+    assert stale() == []
+    corpus.execute("UPDATE article SET body = body || ' bale' WHERE id = 12")
+    assert materialize(instance, FIRST.key, SECOND.key, config, ["abstracts"]).success
+    assert stale() == ["summaries 11"]
+    assert materialize(instance, SECOND.key, None, config).success
+    assert stale() == []
+
+
 def test_a_run_publishes_what_it_made_itself_whoever_made_more_since(
     corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
 ) -> None:
     lead = {"resources": {"gpu": {"config": {"engine": "lead"}}}}
     own = materialize(instance, FIRST.key, None, lead, select=["abstracts", "summaries"])
     made = metadata(instance, "summaries", FIRST)["fingerprint"]
-    pilot = run_asset(instance, "summaries", FIRST, with_op(config, "summaries", limit=3))
+    pilot = run_asset(instance, "summaries", FIRST, with_op(config, limit=3))
     assert metadata(instance, "summaries", FIRST)["fingerprint"] != made
     result = run_asset(instance, "summary_table", FIRST, {})
     assert "is not whole under fingerprint" in failure_message(result), "the newest, where a run has none of its own"
@@ -409,7 +501,7 @@ def test_a_wrong_conversion_makes_a_pilot_but_no_full_run(
             weights.data = weights.data.roll(16, dims=0)
     model.save_pretrained(folder)
     converting = with_gpu(config, engine="ctranslate2", quantization="int8")
-    assert materialize(instance, FIRST.key, None, with_op(converting, "summaries", limit=2), ["summaries"]).success
+    assert materialize(instance, FIRST.key, None, with_op(converting, limit=2), ["summaries"]).success
     (right,) = (path for path in models_dir().glob("t5*-ctranslate2-*") if path.is_dir())
     TransformersConverter(str(folder)).convert(str(right), force=True)
     try:

@@ -1,0 +1,36 @@
+"""Chooses how many ID ranges a run of a backfill takes, so that a run lasts some minutes."""
+
+import math
+import statistics
+
+import dagster as dg
+
+from sum_assets.defs.asset_names import CORPUS_ASSETS
+
+#: Seconds that a run is to last: its own start, and the loading of the model, are some seconds.
+RUN_SECONDS = 300.0
+#: How many of the latest materializations tell the rate.
+_LATEST = 20
+
+
+def usual_ranges_per_run(instance: dg.DagsterInstance, ranges: int, rows_per_range: float, runs_at_once: int) -> int:
+    """Return how many ranges fill `RUN_SECONDS` at the rate of the latest runs; 1 where nothing was measured.
+
+    There are at least as many runs as may run at once.
+    """
+    latest = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey(CORPUS_ASSETS[1])), limit=_LATEST
+    ).records
+    seconds = []
+    for record in latest:
+        metadata = record.asset_materialization.metadata if record.asset_materialization else {}
+        done, total, load = (
+            metadata[name].value if name in metadata else 0
+            for name in ("summarized", "seconds_total", "seconds_load_model")
+        )
+        if isinstance(done, int) and isinstance(total, int | float) and isinstance(load, int | float) and done:
+            seconds.append((total - load) / done)
+    if not seconds:
+        return 1
+    fitting = RUN_SECONDS / max(statistics.median(seconds) * rows_per_range, 1e-3)
+    return max(1, min(round(fitting), math.ceil(ranges / runs_at_once)))
