@@ -10,6 +10,7 @@ from sum_assets.database.statements import statement
 from sum_assets.database.verify import RangeState, verify_range
 from sum_assets.errors import RangeError, UserError
 from sum_assets.id_range import IdRange
+from sum_assets.units import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ def _require_whole(id_range: IdRange, fingerprint: str | None, state: RangeState
         raise RangeError(f"`summaries` of {id_range.key} was never materialized. Materialize it, then publish.")
     if state.duplicates:
         raise RangeError(
-            f"{state.duplicates} abstracts of {id_range.key} are listed twice by source_abstract. "
+            f"{counted(state.duplicates, f'abstract of {id_range.key} is', f'abstracts of {id_range.key} are')} listed "
+            "twice by source_abstract. "
             "Make the view list every ID once."
         )
     if not state.complete:

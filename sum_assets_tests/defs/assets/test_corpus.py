@@ -13,6 +13,7 @@ import pytest
 from ctranslate2.converters import TransformersConverter
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
+from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 from psycopg import Connection
 from transformers import T5ForConditionalGeneration
 
@@ -335,7 +336,7 @@ def test_a_range_that_fails_does_not_take_its_neighbours_along(
     assert not result.success
     message = failure_message(result)
     assert message.startswith("1 of 3 ID ranges failed. The others are done.\n")
-    assert f"{SECOND.key}: 1 abstracts of {SECOND.key} are listed twice by source_abstract" in message
+    assert f"{SECOND.key}: 1 abstract of {SECOND.key} is listed twice by source_abstract" in message
     assert set(published(corpus)) == {*range(1, 11), *range(21, 31)}
     status = instance.get_status_by_partition(
         dg.AssetKey("summary_table"), [r.key for r in (FIRST, SECOND, THIRD)], id_ranges
