@@ -338,11 +338,11 @@ def test_a_range_that_fails_does_not_take_its_neighbours_along(
     assert message.startswith("1 of 3 ID ranges failed. The others are done.\n")
     assert f"{SECOND.key}: 1 abstract of {SECOND.key} is listed twice by source_abstract" in message
     assert set(published(corpus)) == {*range(1, 11), *range(21, 31)}
-    status = instance.get_status_by_partition(
-        dg.AssetKey("summary_table"), [r.key for r in (FIRST, SECOND, THIRD)], id_ranges
-    )
+    keys = [id_range.key for id_range in (FIRST, SECOND, THIRD)]
+    status = instance.get_status_by_partition(dg.AssetKey("summary_table"), keys, id_ranges)
     assert status is not None
-    assert [status[r.key].value for r in (FIRST, SECOND, THIRD)] == ["MATERIALIZED", "FAILED", "MATERIALIZED"]
+    materialized, failed = AssetPartitionStatus.MATERIALIZED, AssetPartitionStatus.FAILED
+    assert [status[key] for key in keys] == [materialized, failed, materialized]
 
 
 def test_a_step_that_is_tried_again_goes_on_with_the_next_range(
