@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -60,22 +61,48 @@ def server_url() -> Iterator[str]:
         embedded.stop(data)
 
 
-@pytest.fixture
-def empty_database_url(server_url: str) -> Iterator[str]:
+@pytest.fixture(scope="session")
+def templates(server_url: str) -> dict[bool, str]:
+    """Two migrated databases to copy, which takes a tenth of making one: without, and with Dagster's tables."""
+    names = {False: "migrated", True: "migrated_with_dagster"}
+    with db.connect(server_url) as server, pytest.MonkeyPatch.context() as patch:
+        for has_dagster, name in names.items():
+            server.execute(f"CREATE DATABASE {name}".encode())
+            url = conninfo.make_conninfo(server_url, dbname=name)
+            with db.connect(url) as connection:
+                migrate(connection)
+            if has_dagster:
+                patch.setenv(URL_VARIABLE, url)
+                patch.setenv("DAGSTER_HOME", "")
+                with open_instance():
+                    pass
+    return names
+
+
+@contextmanager
+def new_database(server_url: str, template: str = "template1") -> Iterator[str]:
+    """Create a database, yield its URL, and drop it."""
     name = f"test_{next(_numbers)}"
     with db.connect(server_url) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
         yield conninfo.make_conninfo(server_url, dbname=name)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 @pytest.fixture
-def database_url(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def empty_database_url(server_url: str) -> Iterator[str]:
+    with new_database(server_url) as url:
+        yield url
+
+
+@pytest.fixture
+def database_url(
+    server_url: str, templates: dict[bool, str], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
     """A migrated database, named to the code under test by its environment variable."""
-    monkeypatch.setenv(URL_VARIABLE, empty_database_url)
-    with db.connect(empty_database_url) as connection:
-        migrate(connection)
-    return empty_database_url
+    with new_database(server_url, templates["instance" in request.fixturenames]) as url:
+        monkeypatch.setenv(URL_VARIABLE, url)
+        yield url
 
 
 @pytest.fixture

@@ -295,7 +295,11 @@ def test_a_killed_run_goes_on_where_it_stopped(
     resumed = database.execute(published.encode()).fetchall()
     run("unpublish", "--yes")
     (fingerprint,) = database.execute("SELECT fingerprint FROM sum_assets.summarizer_config").fetchone() or ("",)
-    assert run("discard", "--fingerprint", fingerprint, "--yes") == (0, "1000 summaries and 0 rejections deleted\n", "")
+    assert run("discard", "--fingerprint", fingerprint, "--yes") == (
+        0,
+        "1,000 summaries and 0 rejections deleted\n",
+        "",
+    )
     assert run("materialize", key, "--config", run_config)[0] == 0
     assert database.execute(published.encode()).fetchall() == resumed, "the table of a run that nothing disturbed"
 

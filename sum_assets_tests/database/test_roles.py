@@ -121,7 +121,7 @@ def test_a_role_that_could_do_more_is_refused(database: Connection) -> None:
 
 
 def test_nothing_is_created_where_the_tables_are(
-    database: Connection, run: Run, monkeypatch: pytest.MonkeyPatch, empty_database_url: str
+    database: Connection, run: Run, monkeypatch: pytest.MonkeyPatch, database_url: str
 ) -> None:
     """Neither by the storage nor by a command: each statement of this kind is an error here."""
     with open_instance() as instance:
