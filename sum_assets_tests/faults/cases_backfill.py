@@ -13,6 +13,7 @@ import yaml
 from dagster._core.execution.backfill import BulkActionStatus
 
 from sum_assets.defs.instance import open_instance
+from sum_assets.defs.partitions import RANGES_PER_RUN
 from sum_assets_tests.faults.cases import UNCOMMITTED, Case, case, check, wait_until
 from sum_assets_tests.faults.deployment import BOOT, Deployment
 from sum_assets_tests.faults.sandbox import LEAD, Sandbox, Tally
@@ -39,8 +40,8 @@ def _await_success(instance: dg.DagsterInstance) -> None:
 
 
 @contextmanager
-def _deployed(sandbox: Sandbox) -> Iterator[tuple[Deployment, dg.DagsterInstance]]:
-    deployment = Deployment(sandbox.folder, sandbox.environment)
+def _deployed(sandbox: Sandbox, ranges_per_run: int = 1) -> Iterator[tuple[Deployment, dg.DagsterInstance]]:
+    deployment = Deployment(sandbox.folder, sandbox.environment | {RANGES_PER_RUN: str(ranges_per_run)})
     os.environ |= {name: deployment.environment[name] for name in sandbox.environment}
     try:
         with open_instance() as instance:
@@ -64,11 +65,11 @@ def _kill(name: str) -> Case:
     return kill
 
 
-def _crash(boot: str, run_status: dg.DagsterRunStatus) -> Case:
+def _crash(boot: str, run_status: dg.DagsterRunStatus, ranges_per_run: int = 1) -> Case:
     """Kill all processes at once, in mid-run or while a run starts, and start them again, as another boot."""
 
     def crash(sandbox: Sandbox, seed: int) -> Tally:
-        with _deployed(sandbox) as (deployment, instance):
+        with _deployed(sandbox, ranges_per_run) as (deployment, instance):
             _launch(deployment)
             wait_until(lambda: _has_run(instance, run_status), 90, f"a run that is {run_status}")
             if run_status == dg.DagsterRunStatus.STARTED:
@@ -125,9 +126,11 @@ def _story(instance: dg.DagsterInstance) -> str:
 
 for _name in ("webserver", "daemon", "code server"):
     case(f"{_name} killed during a backfill")(_kill(_name))
-for _name, _boot, _status in (
-    ("all processes of the host killed during a backfill", "", dg.DagsterRunStatus.STARTED),
-    ("all processes of the host killed while a run starts", "", dg.DagsterRunStatus.STARTING),
-    ("the host crashed during a backfill, and was booted again", "another", dg.DagsterRunStatus.STARTED),
+_STARTED = dg.DagsterRunStatus.STARTED
+for _name, _boot, _status, _ranges in (
+    ("all processes of the host killed during a backfill", "", _STARTED, 1),
+    ("all processes of the host killed during a run of two ranges", "", _STARTED, 2),
+    ("all processes of the host killed while a run starts", "", dg.DagsterRunStatus.STARTING, 1),
+    ("the host crashed during a backfill, and was booted again", "another", _STARTED, 1),
 ):
-    case(_name)(_crash(_boot, _status))
+    case(_name)(_crash(_boot, _status, _ranges))
