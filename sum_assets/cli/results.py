@@ -5,14 +5,15 @@ import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, fields
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.box import SIMPLE
 from rich.progress import track
 from rich.table import Column, Table
 
-from sum_assets.cli.console import NO_RANGES, Yes, err, fail_on, out
+from sum_assets.cli.console import NO_RANGES, Yes, err, fail_on, out, warn
 from sum_assets.database import publish, schema
 from sum_assets.database.connection import connect
 from sum_assets.database.problems import range_problems, registry_problems
@@ -60,6 +61,45 @@ def verify(
     else:
         out.print(NO_RANGES)
     fail_on(problems)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Where the files go, one for each ID range.")],
+    key: RangeKey = None,
+    file_format: Annotated[
+        Literal["parquet", "jsonl", "csv"], typer.Option("--format", help="How the files are written.")
+    ] = "parquet",
+) -> None:
+    """Write the published summaries and the rejected abstracts to files. Run again, it writes what has changed."""
+    from sum_assets.defs.instance import open_instance, registered_keys, require_registered
+    from sum_assets.export import Export
+
+    with connect() as connection, open_instance() as instance:
+        schema.require_schema(connection)
+        known, _ = parse_keys(registered_keys(instance))
+        chosen = [require_registered(instance, key)] if key else known
+        files = Export(folder, file_format)
+        files.remove_others(known)
+        exported = [
+            files.write(connection, id_range)
+            for id_range in track(chosen, "exporting", console=err, disable=len(chosen) < 2, transient=True)
+        ]
+        outside = sum(span.rows for span in stray(connection, known))
+    whole = [found for found in exported if found]
+    summaries, rejected = sum(found.published for found in whole), sum(found.rejected for found in whole)
+    out.print(
+        f"{counted(summaries, 'summary', 'summaries')} and {counted(rejected, 'rejected abstract')} of "
+        f"{counted(len(whole), 'ID range')} in {folder}",
+        soft_wrap=True,
+    )
+    if left := len(exported) - len(whole):
+        warn(f"{counted(left, 'ID range has', 'ID ranges have')} nothing published, and no file.")
+    if outside:
+        raise UserError(
+            f"{counted(outside, 'published summary is', 'published summaries are')} in no ID range, and in no file. "
+            "`sum-assets verify` says what to do."
+        )
 
 
 def _print_states(rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
