@@ -12,6 +12,7 @@ import typer
 from sum_assets.cli.console import out, read_yaml
 from sum_assets.database import embedded, schema
 from sum_assets.database.connection import connect
+from sum_assets.database.status import State, range_status
 from sum_assets.errors import UserError
 from sum_assets.paths import URL_VARIABLE, home, in_demo, postgres_dir, project_file
 from sum_assets.units import counted
@@ -45,19 +46,32 @@ def backfill(
     last: Annotated[str | None, typer.Argument(help="The last ID range. Default: only the first.")] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Run configuration, a YAML file.")] = None,
     url: Annotated[str, typer.Option(help="The webserver of the running Dagster.")] = "http://127.0.0.1:3000",
+    missing: Annotated[bool, typer.Option("--missing", help="Only ranges that are not published yet.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Only ranges whose last run failed.")] = False,
+    stale: Annotated[bool, typer.Option("--stale", help="Only ranges whose abstracts have changed since.")] = False,
 ) -> None:
-    """Launch a backfill in a running Dagster (`sum-assets ui`)."""
+    """Launch a backfill in a running Dagster (`sum-assets ui`).
+
+    Of --missing, --failed and --stale, several add up.
+    """
     from sum_assets.defs.backfill import launch_backfill, require_own_webserver
     from sum_assets.defs.instance import open_instance, registered_ranges, require_span
 
     with open_instance() as instance:
         ends = require_span(instance, first, last or first) if first else None
-        keys = [r.key for r in registered_ranges(instance) if not ends or ends[0] <= r <= ends[1]]
-        if not keys:
+        ranges = [r for r in registered_ranges(instance) if not ends or ends[0] <= r <= ends[1]]
+        if not ranges:
             raise UserError("There are no ID ranges to fill. Add some: `sum-assets ranges --rows N`.")
+        wanted: list[State] = [*(("not begun", "partial", "unpublished") if missing else ())]
+        wanted += [*(("failed",) if failed else ()), *(("stale",) if stale else ())]
+        if wanted:
+            with connect() as connection:
+                ranges = [one.id_range for one in range_status(connection, ranges) if one.state in wanted]
+            if not ranges:
+                raise UserError(f"No ID range is {' or '.join(wanted)}. `sum-assets status` shows what they are.")
         require_own_webserver(instance, url)
-    backfill_id = launch_backfill(url, keys, read_yaml(config))
-    out.print(f"backfill of {len(keys)} ID ranges: {url}/runs/b/{backfill_id}", soft_wrap=True)
+    backfill_id = launch_backfill(url, [r.key for r in ranges], read_yaml(config))
+    out.print(f"backfill of {counted(len(ranges), 'ID range')}: {url}/runs/b/{backfill_id}", soft_wrap=True)
 
 
 @app.command()

@@ -14,7 +14,9 @@ import uvicorn
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster_webserver.app import create_app_from_workspace_process_context
+from psycopg import Connection
 
+from sum_assets.defs import backfill
 from sum_assets.defs.backfill import launch_backfill, require_own_webserver
 from sum_assets.defs.instance import POOL, open_instance, register_ranges
 from sum_assets.errors import UserError
@@ -70,6 +72,42 @@ def test_the_webserver_of_another_database_is_refused(
     code, _, err = run("backfill", "--url", url)
     assert (code, f"No Dagster webserver answers at {url}" in err) == (1, True), err
     assert [pool.name for pool in instance.event_log_storage.get_pool_limits()] == [POOL], "nothing is left behind"
+
+
+def test_ranges_are_selected_by_their_state(
+    instance: dg.DagsterInstance,
+    database: Connection,
+    run: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done, stale, failed, new = (IdRange(i, i + 4) for i in (1, 6, 11, 16))
+    register_ranges(instance, [done, stale, failed, new])
+    for abstract_id in (1, 6, 11, 16):
+        database.execute(
+            "INSERT INTO sum_assets.corpus_abstract (abstract_id, abstract) VALUES (%s, 'A text.')", [abstract_id]
+        )
+    (tmp_path / "run.yaml").write_text("resources: {gpu: {config: {engine: lead}}}")
+    (tmp_path / "stop.yaml").write_text(
+        "resources: {gpu: {config: {engine: lead}}}\nops: {summaries: {config: {stop_at: '2020-01-01'}}}"
+    )
+    assert run("materialize", done.key, stale.key, "-c", tmp_path / "run.yaml")[0] == 0
+    assert run("materialize", failed.key, "-c", tmp_path / "stop.yaml")[0] == 1
+    database.execute("UPDATE sum_assets.corpus_abstract SET abstract = 'New.' WHERE abstract_id = 6")
+    launched: list[list[str]] = []
+    monkeypatch.setattr(backfill, "require_own_webserver", lambda *_: None)
+    monkeypatch.setattr(backfill, "launch_backfill", lambda _, keys, __: launched.append(keys))
+    for options in (["--missing"], ["--failed"], ["--stale"], ["--missing", "--stale"], []):
+        assert run("backfill", *options)[0] == 0
+    assert launched == [
+        [new.key],
+        [failed.key],
+        [stale.key],
+        [stale.key, new.key],
+        [done.key, stale.key, failed.key, new.key],
+    ]
+    code, _, err = run("backfill", done.key, "--failed")
+    assert (code, "No ID range is failed. `sum-assets status` shows what they are" in err) == (1, True), err
 
 
 @pytest.mark.parametrize("answer", [[1], {"errors": [{"message": "no such field"}]}, {"data": None}])
