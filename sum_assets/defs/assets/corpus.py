@@ -59,37 +59,34 @@ class CorpusConfig(dg.Config):
     )
 
 
+def _spec(name: str, kinds: set[str], description: str, deps: tuple[str, ...] = ()) -> dg.AssetSpec:
+    # Skippable, since each range is logged by itself, and nothing for all of a run.
+    return dg.AssetSpec(
+        name, deps=deps, description=description, group_name="corpus", kinds=kinds, code_version="1", skippable=True
+    )
+
+
 @dg.multi_asset(
     name=CORPUS_OP,
     specs=[
-        dg.AssetSpec(
+        _spec(
             ABSTRACTS,
-            description="Rows, unusable rows and lengths of an ID range of `source_abstract`, as they are now. "
-            "The data version is a hash of the range's content: materialize this again and, where an abstract was "
-            "edited, `summaries` shows as stale.",
-            group_name="corpus",
-            kinds={"postgres"},
-            code_version="1",
-            skippable=True,
+            {"postgres"},
+            "Rows, unusable rows and lengths of an ID range of `source_abstract`, as they are now. Materialize it "
+            "again, and `summaries` shows as stale where an abstract was edited: its data version is a hash of them.",
         ),
-        dg.AssetSpec(
+        _spec(
             SUMMARIES,
-            deps=[ABSTRACTS],
-            description="Summaries of an ID range, generated under one fingerprint, with the time they took. "
-            "Stop it at any moment: a repeated run generates only what is missing or stale.",
-            group_name="corpus",
-            kinds={"huggingface", "pytorch"},
-            code_version="1",
-            skippable=True,
+            {"huggingface", "pytorch"},
+            "Summaries of an ID range, generated under one fingerprint, with the time they took. A repeated run "
+            "generates only what is missing or stale.",
+            deps=(ABSTRACTS,),
         ),
-        dg.AssetSpec(
+        _spec(
             SUMMARY_TABLE,
-            deps=[SUMMARIES],
-            description="The published summaries of an ID range, replaced in one transaction, and verified in it.",
-            group_name="corpus",
-            kinds={"postgres", "table"},
-            code_version="1",
-            skippable=True,
+            {"postgres", "table"},
+            "The published summaries of an ID range, replaced in one transaction, and verified in it.",
+            deps=(SUMMARIES,),
         ),
     ],
     partitions_def=id_ranges,
@@ -107,10 +104,7 @@ def corpus(
     summarizer: SummarizerResource,
     postgres: PostgresResource,
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Take the ID ranges of a run one by one; one that fails does not keep the others from being done.
-
-    What is materialized is logged range by range, so nothing is yielded.
-    """
+    """Take the ID ranges of a run one by one; one that fails does not keep the others from being done."""
     wanted = [asset for asset in CORPUS_ASSETS if dg.AssetKey(asset) in context.selected_asset_keys]
     with ranges_of(context) as ranges, ExitStack() as stack:
         summarize, fingerprints = None, {}
@@ -134,7 +128,7 @@ def corpus(
                     _publish(context, database, id_range, fingerprint)
             except RangeError as error:
                 failures[key] = error
-                _log(context, f"{key} failed: {error}")
+                context.log.error(f"{key} failed: {error}")
         if failures:
             raise UserError(_describe(failures, len(ranges)))
     yield from ()
@@ -198,6 +192,7 @@ def _summarizing(
 
             def summarize(id_range: IdRange) -> str:
                 nonlocal phases
+                own_phases, phases = phases, Phases()  # loading the model counts for the first range
                 if stop.signal is not None:
                     raise StoppedError(f"Stopped before {id_range.key}. Run it again: it goes on there.")
                 with recorded_losses(database, device, context.run.run_id):
@@ -208,7 +203,7 @@ def _summarizing(
                         store,
                         resolved.all_settings(),
                         limit=config.limit,
-                        phases=phases,
+                        phases=own_phases,
                         on_progress=ProgressLog(id_range.key, log, partial(_observe, context, id_range.key)),
                         stop=stop,
                     )
@@ -221,7 +216,6 @@ def _summarizing(
                     metadata["gate"] = dg.MetadataValue.text(describe(verdict))
                 version = f"{fingerprint}-{state.content_hash[:32]}"
                 log_materialization(context, SUMMARIES, id_range.key, version, metadata)
-                phases = Phases()
                 return fingerprint
 
             yield summarize
@@ -236,17 +230,8 @@ def _log(context: dg.AssetExecutionContext, text: str) -> None:
 
 
 def _observe(context: dg.AssetExecutionContext, key: str, progress: Progress) -> None:
-    context.log_event(
-        dg.AssetObservation(
-            SUMMARIES,
-            partition=key,
-            metadata={
-                "done": progress.done,
-                "total": progress.total,
-                "abstracts_per_second_so_far": progress.per_second,
-            },
-        )
-    )
+    so_far = {"done": progress.done, "total": progress.total, "abstracts_per_second_so_far": progress.per_second}
+    context.log_event(dg.AssetObservation(SUMMARIES, partition=key, metadata=so_far))
 
 
 def _launched(context: dg.AssetExecutionContext) -> datetime:
