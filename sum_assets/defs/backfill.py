@@ -47,7 +47,7 @@ def require_own_webserver(instance: dg.DagsterInstance, url: str) -> None:
 
 
 def launch_backfill(url: str, keys: Sequence[str], run_config: Mapping[str, Any]) -> str:
-    """Ask the webserver at `url` for one run per ID range over all corpus assets; return the backfill's ID.
+    """Ask the webserver at `url` for runs of these ID ranges over all corpus assets; return the backfill's ID.
 
     Raises UserError where no webserver answers, or it refuses.
     """
