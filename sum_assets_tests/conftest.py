@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 from psycopg import Connection, conninfo
 
 from sum_assets.cli import console, demo
@@ -24,6 +25,10 @@ from sum_assets.ingest.records import ReaderOptions, Record
 from sum_assets.paths import DEMO_VARIABLE, URL_VARIABLE
 from sum_assets.summarizer.device_lease import FOLDER_VARIABLE
 from sum_assets_tests.tiny_models import save_copier
+
+# A busy machine is no failure.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 _numbers = itertools.count()
 

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from sum_assets import commit_queue
 from sum_assets.commit_queue import CommitQueue
 
 
-@settings(deadline=None)
 @given(lists=st.lists(st.lists(st.integers(), max_size=9), max_size=30), size=st.integers(1, 7))
 def test_every_row_is_committed_once_and_in_order(lists: list[list[int]], size: int) -> None:
     commits: list[Sequence[int]] = []

@@ -189,6 +189,7 @@ def walked(lab: Lab, files: Path) -> set[str]:
     walk("discard", "--fingerprint", fingerprint, "--yes")
     walk("materialize", KEYS[0], *config)
     walk("verify")
+    walk("export", files / "exported")
     assert json.loads(walk("status", "--json"))["totals"] == {"done": 1, "not begun": 1}
     walk("sweep", files / "sweep.yaml")
     walk("benchmark", "--presets", "baseline")
@@ -281,6 +282,7 @@ READS: tuple[tuple[str, ...], ...] = (
     ("verify",),
     ("ranges",),
     ("report",),
+    ("export", "exported", "--range", KEYS[0]),
     ("status", "--json"),
     ("verify", "--json"),
 )

@@ -14,7 +14,7 @@ from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
 
 ids = st.sets(st.integers(1, 5000) | st.integers(9_999_990_000, 9_999_999_999), min_size=1, max_size=60)
-against_database = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+against_database = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def store(database: Connection, abstract_ids: set[int], *, keep: bool = False) -> None:

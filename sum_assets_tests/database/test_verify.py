@@ -14,7 +14,7 @@ from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
 
 RANGE = IdRange(1, 100)
-against_database = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+against_database = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,7 @@ def fate(abstract: str) -> str:
 
 
 @pytest.mark.parametrize(("write", "name"), [(to_csv, "a.csv"), (to_parquet, "a.parquet")])
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=RECORDS)
 @example(rows=[("a\0b", "a\0b"), ("", "a\0c"), ("", "a"), ("\ud83d\ude00", "\ud83d\ude00"), (" ", "\x1c\u3000")])
 def test_every_text_is_stored_exactly_or_counted(

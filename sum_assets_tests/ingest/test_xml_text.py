@@ -130,7 +130,7 @@ def written(piece: Piece | None, numbers: Iterator[int], visible: bool, words: l
     return f"<{piece.tag}>{content}</{piece.tag}>"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(children=st.lists(CONTENT, max_size=8).map(tuple))
 def test_visible_words_come_once_and_in_order(children: tuple[Piece | None, ...]) -> None:
     words: list[str] = []

@@ -66,7 +66,7 @@ def kept(trial: Trial) -> dict[int, int]:
     return rows
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(_fleets)
 def test_whatever_fails_each_abstract_is_kept_once(of: Fleet) -> None:
     trial = run_trial(of)
@@ -86,7 +86,7 @@ def test_whatever_fails_each_abstract_is_kept_once(of: Fleet) -> None:
             assert any(a.kind == "away" and a.device == span.device and a.start == span.end for a in trial.spans)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(_fleets)
 def test_no_run_is_faster_than_its_devices_and_equal_seeds_are_equal(of: Fleet) -> None:
     quiet = {
@@ -105,7 +105,7 @@ def test_other_seeds_and_repetitions_are_other_runs() -> None:
     assert len(runs) == 3
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(1, 12), st.integers(1, 900), st.integers(5, 200),
     st.sampled_from([0.0, 3.0]), st.sampled_from([0.0, 2.0]), st.sampled_from([0.0, 4.0]),
@@ -119,7 +119,7 @@ def test_without_noise_and_failures_it_is_the_closed_form(
     assert run_trial(of).seconds == pytest.approx(expected, rel=1e-9)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 9), st.integers(1, 2000), st.integers(5, 200), _runs)
 def test_more_devices_are_never_slower(count: int, rows: int, size: int, runs: Runs) -> None:
     def seconds(devices: int) -> float:

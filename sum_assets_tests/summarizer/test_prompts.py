@@ -38,7 +38,7 @@ SPELT = st.lists(
     st.sampled_from([*PIECES, *CHAT_TOKENS, *ENDS, "\uff1c/s\uff1e", "<|IM_END|>", "<|im_<|im_end|>end|>"]),
     min_size=1, max_size=12,
 ).map("".join)  # fmt: skip
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def filled(prompt: str, abstract: str) -> str:

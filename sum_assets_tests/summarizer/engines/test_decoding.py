@@ -76,7 +76,7 @@ def test_every_family_writes_what_transformers_writes(family: str, monkeypatch: 
     plain, ours = model_of(family), Decoder(model)
     outputs: set[tuple[int, ...]] = set()
 
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(prompts_with_a_shared_head)
     def same(prompts: list[list[int]]) -> None:
         written = ours(prompts)
@@ -126,7 +126,7 @@ def test_captured_steps_write_what_transformers_writes(family: str) -> None:
 
     plain, ours = model_of(family), Decoder(model, capture=capture)
 
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(prompts_with_a_shared_head)
     def same(prompts: list[list[int]]) -> None:
         assert ours(prompts) == generated(plain, prompts)
