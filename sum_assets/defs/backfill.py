@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import dagster as dg
@@ -74,8 +74,19 @@ def _ask(url: str, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
             answer = json.load(response)
         if not isinstance(answer, dict):
             raise ValueError("its answer is not GraphQL")
-    except (URLError, OSError, ValueError) as error:
+    except HTTPError as error:
+        if error.code < 500:
+            raise _nobody(url, error) from error
         raise UserError(
-            f"No Dagster webserver answers at {url} ({error}). Start one, `sum-assets ui`, or name another with --url."
+            f"The webserver at {url} failed to answer ({error}). If it was just started, it may not have loaded "
+            "the assets yet: try again in a moment. Otherwise look into its log."
         ) from error
+    except (URLError, OSError, ValueError) as error:
+        raise _nobody(url, error) from error
     return answer
+
+
+def _nobody(url: str, error: Exception) -> UserError:
+    return UserError(
+        f"No Dagster webserver answers at {url} ({error}). Start one, `sum-assets ui`, or name another with --url."
+    )

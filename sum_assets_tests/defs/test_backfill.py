@@ -40,9 +40,10 @@ def webserver(instance: dg.DagsterInstance) -> Iterator[str]:
 
 class _Answering(BaseHTTPRequestHandler):
     answer: object
+    status = 200
 
     def do_POST(self) -> None:
-        self.send_response(200)
+        self.send_response(self.status)
         self.end_headers()
         self.wfile.write(json.dumps(self.answer).encode())
 
@@ -115,6 +116,19 @@ def test_what_is_no_dagster_is_refused(url: str, answer: object, instance: dg.Da
     _Answering.answer = answer
     with pytest.raises(UserError, match=r"belongs to another|No Dagster webserver answers"):
         require_own_webserver(instance, url)
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(500, "it may not have loaded the assets yet: try again"), (404, "No Dagster webserver answers")],
+)
+def test_a_webserver_that_is_starting_is_told_from_none(
+    url: str, status: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Answering, "answer", {}, raising=False)
+    monkeypatch.setattr(_Answering, "status", status)
+    with pytest.raises(UserError, match=message):
+        launch_backfill(url, ["0000000001-0000000002"], {})
 
 
 @pytest.mark.parametrize(
