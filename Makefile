@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow ui check prove-gate prove-models prove-overlap prove-projection prove-simulation prove-deploy bench-engines faults
+.PHONY: demo test test-slow ui check prove-gate prove-models prove-overlap prove-projection prove-simulation prove-deploy bench-engines faults corpus
 
 demo: .venv/demo-installed
 	$(BIN)/sum-assets demo
@@ -50,6 +50,11 @@ prove-deploy: .venv-deploy/installed
 # Under an hour: other engines at their defaults and ours, one after the other; goes on where it was stopped.
 bench-engines: .venv/installed
 	HF_HUB_OFFLINE=1 $(BIN)/python -m sum_assets_tests.evidence.bench_engines
+
+# A minute for each million: a corpus of so many abstracts, made of real ones, in the database that sum-assets uses.
+ROWS ?= 3680000
+corpus: .venv/installed
+	$(BIN)/python -m sum_assets_tests.evidence.corpus $(ROWS)
 
 # Half an hour with SEEDS=100: kills, faults and bad input, compared with quiet runs; goes on where it was stopped.
 SEEDS ?= 20
