@@ -1,7 +1,7 @@
 """The names of all assets, in the order of the graph: the one list of them."""
 
 #: What the job `summarize_corpus` and a backfill materialize.
-CORPUS_ASSETS = ("abstracts", "summaries", "summary_table")
+CORPUS_ASSETS = ABSTRACTS, SUMMARIES, SUMMARY_TABLE = ("abstracts", "summaries", "summary_table")
 #: What run configuration calls the step that materializes them.
-CORPUS_OP = "summaries"
+CORPUS_OP = SUMMARIES
 BENCHMARK_ASSETS = ("benchmark", "benchmark_report")

@@ -5,7 +5,7 @@ import statistics
 
 import dagster as dg
 
-from sum_assets.defs.asset_names import CORPUS_ASSETS
+from sum_assets.defs.asset_names import SUMMARIES
 
 #: Seconds that a run is to last: its own start, and the loading of the model, are some seconds.
 RUN_SECONDS = 300.0
@@ -19,7 +19,7 @@ def usual_ranges_per_run(instance: dg.DagsterInstance, ranges: int, rows_per_ran
     There are at least as many runs as may run at once.
     """
     latest = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=dg.AssetKey(CORPUS_ASSETS[1])), limit=_LATEST
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey(SUMMARIES)), limit=_LATEST
     ).records
     seconds = []
     for record in latest:

@@ -17,8 +17,8 @@ from sum_assets.database.reconnect import Database
 from sum_assets.database.results import ResultStore
 from sum_assets.database.source import count_source
 from sum_assets.database.source_profile import profile, record_profile
-from sum_assets.database.verify import verify_range
-from sum_assets.defs.asset_names import CORPUS_ASSETS, CORPUS_OP
+from sum_assets.database.verify import RangeState, verify_range
+from sum_assets.defs.asset_names import ABSTRACTS, CORPUS_ASSETS, CORPUS_OP, SUMMARIES, SUMMARY_TABLE
 from sum_assets.defs.metadata import profile_metadata, publication_metadata, range_metadata
 from sum_assets.defs.partitions import backfill_policy, id_ranges, no_abstracts, ranges_of
 from sum_assets.defs.range_events import (
@@ -36,8 +36,6 @@ from sum_assets.range_report import render_range_report
 from sum_assets.stopping import deadline, stop_between_batches
 from sum_assets.summarizer import Phases, open_summarizer, resolve_settings
 from sum_assets.summarizer.device_lease import device_lease
-
-ABSTRACTS, SUMMARIES, SUMMARY_TABLE = CORPUS_ASSETS
 
 
 class CorpusConfig(dg.Config):
@@ -152,9 +150,13 @@ def _profile(context: dg.AssetExecutionContext, database: Database, id_range: Id
 def _publish(context: dg.AssetExecutionContext, database: Database, id_range: IdRange, fingerprint: str | None) -> None:
     with range_lease(database, id_range, context.run.run_id) as lease:
         publication = database.run(publish, id_range, fingerprint, lease)
-    version = f"{fingerprint}-{publication.state.content_hash[:32]}"
     metadata = publication_metadata(publication, fingerprint)
+    version = _data_version(fingerprint, publication.state)
     log_materialization(context, SUMMARY_TABLE, id_range.key, version, metadata)
+
+
+def _data_version(fingerprint: str | None, state: RangeState) -> str:
+    return f"{fingerprint}-{state.content_hash[:32]}"
 
 
 @contextmanager
@@ -214,8 +216,7 @@ def _summarizing(
                 metadata = range_metadata(result, corpus_rows, state, database.outages)
                 if verdict:
                     metadata["gate"] = dg.MetadataValue.text(describe(verdict))
-                version = f"{fingerprint}-{state.content_hash[:32]}"
-                log_materialization(context, SUMMARIES, id_range.key, version, metadata)
+                log_materialization(context, SUMMARIES, id_range.key, _data_version(fingerprint, state), metadata)
                 return fingerprint
 
             yield summarize
