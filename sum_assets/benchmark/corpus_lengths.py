@@ -10,7 +10,7 @@ from psycopg import Connection
 
 from sum_assets.database.ranges import no_abstracts
 from sum_assets.database.source import count_source
-from sum_assets.database.source_profile import FRACTIONS, Lengths, recorded_lengths, source_lengths
+from sum_assets.database.source_profile import DRAWN, FRACTIONS, Lengths, recorded_lengths, source_lengths
 from sum_assets.pipeline import WINDOW
 
 #: Abstracts of an ID range where the corpus is not cut into ranges yet.
@@ -41,16 +41,18 @@ def read_corpus(connection: Connection, ranges: int) -> Corpus:
     """Return the corpus with its lengths. Raises UserError for an empty one.
 
     The lengths are those that the asset `abstracts` recorded, if it has seen all rows. Otherwise they are read
-    from the source now. `ranges` is the number of ID ranges; 0 assumes 10,000 abstracts in each.
+    from the source now, those of a large one from a sample. `ranges` is the number of ID ranges; 0 assumes 10,000
+    abstracts in each.
     """
     rows = count_source(connection)
     lengths = recorded_lengths(connection)
     recorded = sum(p.rows for p in lengths)
     lengths_from = f"lengths recorded by `abstracts` in {len(lengths):,} ID ranges"
     if not 0.99 < recorded / max(rows, 1) < 1.01:
-        lengths = [source_lengths(connection)]
-        lengths_from = f"lengths read from the source (`abstracts` has recorded {recorded:,} of {rows:,})"
-    if not rows:
+        lengths = [source_lengths(connection, DRAWN if rows > DRAWN else None)]
+        read = f"lengths of {lengths[0].rows:,} abstracts drawn" if rows > DRAWN else "lengths read"
+        lengths_from = f"{read} from the source (`abstracts` has recorded {recorded:,} of {rows:,})"
+    if not rows or not lengths[0].percentiles:  # or none has an ID
         raise no_abstracts(connection)
     return Corpus(rows, mix_lengths(lengths), ranges or math.ceil(rows / ROWS_PER_RANGE), lengths_from)
 

@@ -9,6 +9,7 @@ from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Json, Jsonb
 
 from sum_assets.database.characters import storable
+from sum_assets.database.source_profile import DRAWN
 from sum_assets.database.statements import statement
 from sum_assets.errors import UserError
 
@@ -18,10 +19,16 @@ STRATA = 8
 def draw_sample(connection: Connection, rows: int) -> list[int]:
     """Return IDs from the whole corpus, stratified by length.
 
-    The sample is the same every time, and a longer one begins with the shorter one.
+    The sample is the same every time, and a longer one begins with the shorter one. Of a large corpus, the strata are
+    those of `DRAWN` abstracts, unless these do not suffice.
     """
-    parameters = {"rows": rows, "strata": STRATA}
-    return [row[0] for row in connection.execute(statement("benchmark_sample"), parameters)]
+    ids: list[int] = []
+    for drawn in (DRAWN, None):
+        parameters = {"rows": rows, "strata": STRATA, "drawn": drawn}
+        ids = [row[0] for row in connection.execute(statement("benchmark_sample"), parameters)]
+        if len(ids) == rows:
+            break
+    return ids
 
 
 @dataclass(frozen=True, slots=True)

