@@ -1,5 +1,6 @@
 -- A range compared with one fingerprint: the given one, else the one it is published under, else its newest.
--- content_hash is that of source_profile.sql.
+-- content_hash is that of source_profile.sql. The texts of summaries are compared before the other joins, which
+-- would carry them along.
 WITH hashed AS (
     SELECT abstract_id, abstract, sum_assets.source_hash(abstract) AS source_hash
     FROM sum_assets.source_abstract
@@ -13,9 +14,6 @@ listed AS (
            string_agg(abstract_id || ':' || encode(source_hash, 'hex'), ',' ORDER BY abstract) AS content
     FROM hashed
     GROUP BY abstract_id
-),
-published AS (
-    SELECT * FROM sum_assets.abstract_summary WHERE abstract_id BETWEEN %(lo)s AND %(hi)s
 ),
 newest AS (
     SELECT c.fingerprint
@@ -35,47 +33,50 @@ newest AS (
 chosen AS (
     SELECT coalesce(
         %(fingerprint)s::text,
-        (SELECT mode() WITHIN GROUP (ORDER BY fingerprint) FROM published),
+        (SELECT mode() WITHIN GROUP (ORDER BY fingerprint)
+         FROM sum_assets.abstract_summary WHERE abstract_id BETWEEN %(lo)s AND %(hi)s),
         (SELECT fingerprint FROM newest)
     ) AS fingerprint
 ),
-generated AS (
-    SELECT g.* FROM sum_assets.generated_summary AS g JOIN chosen USING (fingerprint)
-    WHERE g.abstract_id BETWEEN %(lo)s AND %(hi)s
+results AS (
+    SELECT abstract_id, g.abstract_id AS generated_id, g.source_hash AS generated_hash,
+           p.abstract_id AS published_id, p.source_hash AS published_hash,
+           (p.summary, p.source_hash, p.fingerprint) IS DISTINCT FROM (g.summary, g.source_hash, g.fingerprint) AS differ
+    FROM (
+        SELECT * FROM sum_assets.generated_summary
+        WHERE fingerprint = (SELECT fingerprint FROM chosen) AND abstract_id BETWEEN %(lo)s AND %(hi)s
+    ) AS g
+    FULL JOIN (
+        SELECT * FROM sum_assets.abstract_summary WHERE abstract_id BETWEEN %(lo)s AND %(hi)s
+    ) AS p USING (abstract_id)
 ),
 rejected AS (
-    SELECT r.* FROM sum_assets.rejected_abstract AS r JOIN chosen USING (fingerprint)
-    WHERE r.abstract_id BETWEEN %(lo)s AND %(hi)s
+    SELECT r.abstract_id, r.source_hash FROM sum_assets.rejected_abstract AS r
+    WHERE r.fingerprint = (SELECT fingerprint FROM chosen) AND r.abstract_id BETWEEN %(lo)s AND %(hi)s
 )
 SELECT (SELECT fingerprint FROM chosen) AS fingerprint,
        count(l.abstract_id) AS source,
-       count(g.abstract_id) FILTER (WHERE l.abstract_id IS NOT NULL) AS summarized,
+       count(s.generated_id) FILTER (WHERE l.abstract_id IS NOT NULL) AS summarized,
        count(r.abstract_id) FILTER (WHERE l.abstract_id IS NOT NULL) AS rejected,
-       count(p.abstract_id) AS published,
+       count(s.published_id) AS published,
        count(*) FILTER (
-           WHERE l.abstract_id IS NOT NULL AND g.abstract_id IS NULL AND r.abstract_id IS NULL
+           WHERE l.abstract_id IS NOT NULL AND s.generated_id IS NULL AND r.abstract_id IS NULL
        ) AS missing,
        count(*) FILTER (
-           WHERE g.source_hash <> l.source_hash OR r.source_hash <> l.source_hash OR p.source_hash <> l.source_hash
+           WHERE s.generated_hash <> l.source_hash OR r.source_hash <> l.source_hash OR s.published_hash <> l.source_hash
        ) AS stale,
        count(*) FILTER (
            WHERE l.abstract_id IS NOT NULL
-             AND coalesce(g.source_hash <> l.source_hash, true)
+             AND coalesce(s.generated_hash <> l.source_hash, true)
              AND coalesce(r.source_hash <> l.source_hash, true)
        ) AS pending,
        count(*) FILTER (
-           WHERE l.times > 1 OR (g.abstract_id IS NOT NULL AND r.abstract_id IS NOT NULL)
+           WHERE l.times > 1 OR (s.generated_id IS NOT NULL AND r.abstract_id IS NOT NULL)
        ) AS duplicates,
-       count(*) FILTER (WHERE p.abstract_id IS NOT NULL AND l.abstract_id IS NULL) AS orphans,
-       count(*) FILTER (
-           WHERE l.abstract_id IS NOT NULL
-             AND (p.summary, p.source_hash, p.fingerprint)
-                 IS DISTINCT FROM (g.summary, g.source_hash, g.fingerprint)
-       ) AS differing,
-       encode(
-           sha256(convert_to(coalesce(string_agg(l.content, ',' ORDER BY l.abstract_id), ''), 'UTF8')), 'hex'
-       ) AS content_hash
+       count(*) FILTER (WHERE s.published_id IS NOT NULL AND l.abstract_id IS NULL) AS orphans,
+       count(*) FILTER (WHERE l.abstract_id IS NOT NULL AND s.differ) AS differing,
+       (SELECT encode(sha256(convert_to(coalesce(string_agg(content, ',' ORDER BY abstract_id), ''), 'UTF8')), 'hex')
+        FROM listed) AS content_hash
 FROM listed AS l
-FULL JOIN generated AS g USING (abstract_id)
-FULL JOIN rejected AS r USING (abstract_id)
-FULL JOIN published AS p USING (abstract_id);
+FULL JOIN results AS s USING (abstract_id)
+FULL JOIN rejected AS r USING (abstract_id);

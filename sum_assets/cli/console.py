@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
+#: Ranges that a table lists at most. Of more, those that are done are only counted.
+MOST_ROWS = 100
 NO_RANGES = "There are no ID ranges yet."
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 

@@ -3,17 +3,18 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from psycopg import Connection
 from rich.progress import Progress, TaskID
 
-from sum_assets.cli.console import Yes, fail_on, out, progress_bar, warn
+from sum_assets.cli.console import Yes, err, fail_on, out, progress_bar, warn
 from sum_assets.database import publish, schema
 from sum_assets.database.connection import connect
 from sum_assets.database.coverage import unusable_ids
 from sum_assets.database.problems import key_problems, unusable_problem
+from sum_assets.database.range_count import record_new
 from sum_assets.database.range_registry import cutting, parse_keys
 from sum_assets.database.ranges import new_ranges, scans_sequentially
 from sum_assets.database.roles import Roles, make_roles, parse_roles
@@ -27,9 +28,11 @@ from sum_assets.database.source_table import (
 )
 from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
-from sum_assets.ingest.load import LoadReport, load_file
 from sum_assets.ingest.records import ReaderOptions
 from sum_assets.units import counted
+
+if TYPE_CHECKING:
+    from sum_assets.ingest.load import LoadReport
 
 app = typer.Typer()
 
@@ -122,6 +125,8 @@ def load(
     ] = None,
 ) -> None:
     """Load abstracts into the corpus table. Loading is atomic per file and idempotent."""
+    from sum_assets.ingest.load import load_file  # imports pyarrow, which would take half of the time of `status`
+
     delimiter = "\t" if delimiter in ("tab", "\\t") else delimiter
     options = ReaderOptions(
         id_column,
@@ -147,7 +152,7 @@ def load(
             )
 
 
-def _details(report: LoadReport) -> Iterator[str]:
+def _details(report: "LoadReport") -> Iterator[str]:
     """Yield a line on whatever is not new, updated or unchanged."""
     for count, text in (
         (report.incomparable, "updated although the versions cannot be compared: the stored text has another format's"),
@@ -204,12 +209,15 @@ def ranges(
                 _require_no_results(connection, yes)
             known, invalid = parse_keys(registered_keys(instance))
             require_source(connection)
-            added = new_ranges(connection, [] if reset else known, rows)
-            record_unless_recorded(connection)
-            if reset:
-                forget_keys(instance, [*(r.key for r in known if r not in added), *invalid])
-                known = []
-            register_ranges(instance, added)
+            with err.status("cutting ID ranges"):
+                added = new_ranges(connection, [] if reset else known, rows)
+                record_unless_recorded(connection)
+                if reset:
+                    kept = set(added)
+                    forget_keys(instance, [*(r.key for r in known if r not in kept), *invalid])
+                    known = []
+                register_ranges(instance, added)
+                record_new(connection, added)
         every = sorted({*known, *added})
         out.print(f"{counted(len(added), 'ID range')} added, {len(every):,} in all: {every[0].key} to {every[-1].key}")
         if unusable := unusable_ids(connection):
@@ -219,8 +227,11 @@ def ranges(
 
 
 def _require_no_results(connection: Connection, yes: bool) -> None:
-    results = {table: n for table, n in publish.result_counts(connection).items() if n}
-    if results and not yes:
+    if yes:
+        return
+    with err.status("counting results"):
+        results = {table: n for table, n in publish.result_counts(connection).items() if n}
+    if results:
         raise UserError(
             f"There are results ({', '.join(f'{n} {t}' for t, n in results.items())}). They would stay, but "
             "the history of their ranges would be hidden. To reset all the same, add --yes."

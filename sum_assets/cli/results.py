@@ -13,14 +13,18 @@ from rich.box import SIMPLE
 from rich.progress import track
 from rich.table import Column, Table
 
-from sum_assets.cli.console import NO_RANGES, Yes, err, fail_on, out, warn
+from sum_assets.cli.console import MOST_ROWS, NO_RANGES, Yes, err, fail_on, out, warn
+from sum_assets.cli.partition_keys import partition_keys
 from sum_assets.database import publish, schema
 from sum_assets.database.connection import connect
-from sum_assets.database.problems import range_problems, registry_problems
+from sum_assets.database.count_ranges import count_ranges
+from sum_assets.database.problems import Problem, count_problems, range_problems, registry_problems
+from sum_assets.database.range_count import may_record
 from sum_assets.database.range_lease import range_lease
-from sum_assets.database.range_registry import parse_keys
+from sum_assets.database.range_registry import parse_keys, require_known
 from sum_assets.database.reconnect import Database, open_database
-from sum_assets.database.verify import RangeState, stray, uncovered, verify_range
+from sum_assets.database.source_table import source_moved
+from sum_assets.database.verify import RangeState, stray
 from sum_assets.errors import UserError
 from sum_assets.id_range import LARGEST_ID, IdRange
 from sum_assets.units import counted
@@ -36,23 +40,34 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare what is published with the source. Exit code 1 if anything is incomplete, stale or in no ID range."""
-    from sum_assets.defs.instance import open_instance, registered_keys, require_registered
-
-    with connect() as connection, open_instance() as instance:
+    with connect() as connection:
         schema.require_schema(connection)
-        keys = registered_keys(instance)
+        keys = partition_keys(connection)
         known, _ = parse_keys(keys)
-        found = registry_problems(connection, keys)
-        chosen = [require_registered(instance, key)] if key else known
-        states = [
-            (r, verify_range(connection, r))
-            for r in track(chosen, "verifying", console=err, disable=as_json or len(chosen) < 2, transient=True)
-        ]
-        outside = uncovered(connection, known)
-    problems = [p for p in found if not key or p.kind == "source_moved"] + range_problems(states)
+        if key:
+            chosen = [require_known(key, known)]
+            moved = source_moved(connection)
+            problems = [Problem("source_moved", 1, moved)] if moved else []
+            outside = None
+        else:
+            chosen = known
+            with err.status("looking for rows in no ID range"):
+                problems = registry_problems(connection, keys)
+            outside = sum(p.count for p in problems if p.kind in ("uncovered", "unusable_ids"))
+        record = may_record(connection)
+    recounts = list(
+        track(
+            count_ranges(chosen, record=record), "verifying", total=len(chosen), console=err,
+            disable=as_json or len(chosen) < 2, transient=True,
+        )
+    )  # fmt: skip
+    states = [(r, recount.state) for r, recount in recounts]
+    problems += [*range_problems(states), *count_problems(recounts, recorded=record)]
     rows = [{"key": r.key, **asdict(state), "sound": state.sound} for r, state in states]
     counts = [field.name for field in fields(RangeState) if field.type is int]
-    totals = {name: sum(row[name] for row in rows) for name in counts} | {"uncovered": outside}
+    totals = {name: sum(row[name] for row in rows) for name in counts}
+    if outside is not None:
+        totals["uncovered"] = outside
     if as_json:
         listed = [asdict(problem) for problem in problems]
         print(json.dumps({"ranges": rows, "totals": totals, "problems": listed}, indent=2))
@@ -107,14 +122,21 @@ def _print_states(rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
     counts = (Column(name, justify="right") for name in shown)
     table = Table(Column("ID range", no_wrap=True), *counts, Column("state", overflow="fold"), box=SIMPLE, padding=0)
     begun = [row for row in rows if row["summarized"] or row["rejected"] or row["published"]]
-    for row in begun:
+    listed = begun if len(begun) <= MOST_ROWS else [row for row in begun if not (row["published"] and row["sound"])]
+    for row in listed[:MOST_ROWS]:
         state = "published" if row["published"] else "not published"
         problems = ["missing", "stale", "duplicates", "orphans"] + (["differing"] if row["published"] else [])
         faults = [f"{row[name]:,} {name}" for name in problems if row[name]]
         table.add_row(row["key"], *(f"{row[name]:,}" for name in shown), ", ".join([state, *faults]))
     table.add_section()
-    table.add_row("all ranges", *(f"{totals[name]:,}" for name in shown), f"{totals['uncovered']:,} in no range")
+    if "uncovered" in totals:  # all were looked at
+        in_no_range = f"{totals['uncovered']:,} in no range"
+        table.add_row("all ranges", *(f"{totals[name]:,}" for name in shown), in_no_range)
     out.print(table)
+    if len(begun) > len(listed):
+        out.print(f"{counted(len(begun) - len(listed), 'range')} published and whole")
+    if len(listed) > MOST_ROWS:
+        out.print(f"{len(listed) - MOST_ROWS:,} more, which --json lists")
     if len(rows) > len(begun):
         out.print(f"{counted(len(rows) - len(begun), 'range')} not begun")
 

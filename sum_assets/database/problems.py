@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from psycopg import Connection
 
 from sum_assets.database.coverage import SOURCE, rows_in, unusable_ids
+from sum_assets.database.range_count import Recount
 from sum_assets.database.range_registry import gaps, overlaps, parse_keys
 from sum_assets.database.source_table import VIEW, SourceRecord, recorded_source, source_moved
 from sum_assets.database.verify import RangeState, stray
@@ -115,9 +116,12 @@ def usual_rows(connection: Connection) -> int:
     return int(row[0]) if row and row[0] else DEFAULT_ROWS
 
 
-def range_problems(states: Sequence[tuple[IdRange, RangeState]]) -> list[Problem]:
-    """Return what is wrong with published ranges: those whose rows all vanished, and others that are not whole."""
-    unsound = [(r, state) for r, state in states if not state.sound]
+def range_problems(states: Sequence[tuple[IdRange, RangeState | None]]) -> list[Problem]:
+    """Return what is wrong with published ranges: those whose rows all vanished, and others that are not whole.
+
+    `states` holds all ranges in order; nothing is said of those whose state is None.
+    """
+    unsound = [(r, state) for r, state in states if state and not state.sound]
     vanished = [r for r, state in unsound if not state.source]
     not_whole = [r for r, state in unsound if state.source]
     complete = [r for r, state in unsound if state.source and state.complete]
@@ -151,6 +155,22 @@ def range_problems(states: Sequence[tuple[IdRange, RangeState]]) -> list[Problem
             )
         )
     return problems
+
+
+def count_problems(recounts: Sequence[tuple[IdRange, Recount]], *, recorded: bool) -> list[Problem]:
+    """Return what is wrong with recorded counts; `recorded` says that the right ones were recorded now."""
+    wrong = [r for r, recount in recounts if recount.wrong_before]
+    if not wrong:
+        return []
+    fix = "They are recorded anew. Look again" if recorded else "Record them anew, as a role that may write"
+    return [
+        Problem(
+            "miscounted",
+            len(wrong),
+            f"The recorded counts of {counted(len(wrong), 'range')} were wrong, the first {wrong[0].key}: something "
+            f"other than sum_assets has changed its results. {fix}: `sum-assets verify`.",
+        )
+    ]
 
 
 def _materialize(ranges: Sequence[IdRange], known: Sequence[IdRange], options: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from psycopg import Connection
 
 from sum_assets.database.connection import transaction
+from sum_assets.database.range_count import record_published
 from sum_assets.database.range_lease import Lease
 from sum_assets.database.statements import statement
 from sum_assets.database.verify import RangeState, verify_range
@@ -39,6 +40,7 @@ def publish(
         written = connection.execute(statement("publish_upsert"), parameters).rowcount
         state = verify_range(connection, id_range, fingerprint)
         _require_whole(id_range, fingerprint, state)
+        record_published(connection, id_range, state, lease.token if lease else "")
     return Publication(written, withdrawn, state)
 
 

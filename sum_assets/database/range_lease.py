@@ -149,6 +149,7 @@ def _take(connection: Connection, lease: Lease, run_id: str, url: str) -> None:
                 raise _taken(lease.id_range, present)
             connection.execute("DELETE FROM sum_assets.range_lease WHERE token = ANY (%s)", [free])
             connection.execute(statement("range_lease_take"), parameters)
+            connection.execute(statement("range_count_changed"), parameters)
     except errors.ExclusionViolation:  # another was quicker
         raise _taken(lease.id_range, holders(connection, lease.id_range)) from None
     except errors.LockNotAvailable as error:

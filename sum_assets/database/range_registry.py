@@ -24,6 +24,23 @@ def parse_keys(keys: Sequence[str]) -> tuple[list[IdRange], list[str]]:
     return sorted(ranges), sorted(invalid)
 
 
+def stored_keys(connection: Connection) -> list[str] | None:
+    """Return the partition keys that Dagster keeps in this database; None where it has no tables here to read."""
+    row = connection.execute(statement("dagster_schema_state"), {"schema": "dagster"}).fetchone()
+    has_schema, has_tables, may_use, _ = row or (False, False, False, False)
+    if not (has_schema and has_tables and may_use):
+        return None
+    return [key for (key,) in connection.execute(statement("partition_keys"))]
+
+
+def require_known(key: str, ranges: Collection[IdRange]) -> IdRange:
+    """Return the range that a key names. Raises UserError where the key is not valid or none of the ranges."""
+    id_range = IdRange.from_key(key)
+    if id_range not in ranges:
+        raise UserError(f"The ID range {key} is not registered. `sum-assets ranges` lists those that are.")
+    return id_range
+
+
 @contextmanager
 def cutting(connection: Connection) -> Iterator[None]:
     """Let one session at a time look where ranges are missing and add them. Others wait, then see what it added."""

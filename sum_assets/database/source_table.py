@@ -137,6 +137,7 @@ def record_source(
     reads = read_state(connection)[1]
     with connection.transaction():
         connection.execute("DELETE FROM sum_assets.source_record")
+        connection.execute("UPDATE sum_assets.range_count SET changes = changes + 1, counted_at = NULL")
         connection.execute(
             "INSERT INTO sum_assets.source_record (source, id_column, abstract_column, skip_bad_ids, reads) "
             "VALUES (%s, %s, %s, %s, %s)",

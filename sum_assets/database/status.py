@@ -1,26 +1,37 @@
 """Reports the state of each range and its holder, from the tables alone."""
 
+import time
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 from psycopg import Connection
 
 from sum_assets.database.coverage import SOURCE, rows_in
+from sum_assets.database.range_count import begun_of, recorded_counts
 from sum_assets.database.range_lease import Holder, holders
-from sum_assets.database.statements import statement
 from sum_assets.database.verify import RangeState, verify_range, without_results
 from sum_assets.id_range import IdRange
 
-State = Literal["done", "running", "failed", "stale", "unpublished", "partial", "empty", "not begun"]
+State = Literal["done", "running", "failed", "stale", "unpublished", "partial", "empty", "not begun", "uncounted"]
+#: For how long `range_status` counts.
+COUNT_SECONDS = 0.5
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class RangeStatus:
-    """A range compared with its published fingerprint, else its newest; `holder` is its run, or its failed one."""
+    """A range compared with its published fingerprint, else its newest; `holder` is its run, or its failed one.
+
+    `counts` is None where they are not known, since the range changed and was not counted again. `recorded_at` is
+    when they were counted, None for now.
+    """
 
     id_range: IdRange
-    counts: RangeState
+    counts: RangeState | None
+    recorded_at: datetime | None
     holder: Holder | None
 
     @property
@@ -31,6 +42,8 @@ class RangeStatus:
             return "running"
         if self.holder:
             return "failed"
+        if counts is None:
+            return "uncounted"
         if counts.source and counts.complete and counts.sound and counts.published + counts.rejected == counts.source:
             return "done"
         if not (counts.source or counts.published):
@@ -51,19 +64,43 @@ class RangeStatus:
         return self.holder.failure or f"{self.holder} was killed"
 
 
-def range_status(connection: Connection, ranges: Sequence[IdRange]) -> list[RangeStatus]:
-    """Return the status of each range. The texts of a range are read only where there is a result to compare."""
-    leases = holders(connection)
-    ends = {"los": [r.lo for r in ranges], "his": [r.hi for r in ranges]}
-    begun = {IdRange(lo, hi) for lo, hi in connection.execute(statement("status_begun"), ends)}
-    counts = {span.ids: span.rows for span in rows_in(connection, SOURCE, [r for r in ranges if r not in begun])}
+def range_status(
+    connection: Connection, ranges: Sequence[IdRange], seconds: float = COUNT_SECONDS
+) -> list[RangeStatus]:
+    """Return the status of each range: counted now as far as the seconds go, and as recorded for the rest.
 
-    def holder(r: IdRange) -> Holder | None:
-        # One that is over and covered more was no run of this range: it withdrew or deleted results.
-        touching = [h for h in leases if h.lo <= r.hi and h.hi >= r.lo and (h.alive or (r.lo <= h.lo and h.hi <= r.hi))]
-        return max(touching, key=lambda h: (h.alive, h.taken_at), default=None)
-
+    Those of which nothing is recorded are counted first, then those that were counted longest ago.
+    """
+    deadline = time.monotonic() + seconds
+    leases = sorted(holders(connection), key=lambda h: h.lo)
+    recorded = recorded_counts(connection)
+    begun = begun_of(connection, ranges)
+    counted: dict[IdRange, RangeState] = {}
+    for r in sorted(ranges, key=lambda r: recorded[r].counted_at if r in recorded else _LONG_AGO):
+        if time.monotonic() > deadline:
+            break
+        counted[r] = verify_range(connection, r) if r in begun else _not_begun(connection, r)
     return [
-        RangeStatus(r, verify_range(connection, r) if r in begun else without_results(counts.get(r, 0)), holder(r))
+        RangeStatus(r, counted[r], None, _holder(r, leases))
+        if r in counted
+        else RangeStatus(r, recorded[r].state, recorded[r].counted_at, _holder(r, leases))
+        if r in recorded
+        else RangeStatus(r, None, None, _holder(r, leases))
         for r in ranges
     ]
+
+
+def _not_begun(connection: Connection, id_range: IdRange) -> RangeState:
+    return without_results(sum(span.rows for span in rows_in(connection, SOURCE, [id_range])))
+
+
+def _holder(r: IdRange, leases: Sequence[Holder]) -> Holder | None:
+    """Return the lease of the run of a range. Leases are in order, and no two overlap."""
+    touching = []
+    at = bisect_right(leases, r.hi, key=lambda h: h.lo)
+    while at and leases[at - 1].hi >= r.lo:
+        at -= 1
+        # One that is over and covered more was no run of this range: it withdrew or deleted results.
+        if leases[at].alive or (r.lo <= leases[at].lo and leases[at].hi <= r.hi):
+            touching.append(leases[at])
+    return max(touching, key=lambda h: (h.alive, h.taken_at), default=None)

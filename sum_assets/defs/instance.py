@@ -28,6 +28,7 @@ from sum_assets.defs.assets.benchmark import presets
 from sum_assets.defs.lost_runs import end_lost_runs
 from sum_assets.defs.partitions import id_ranges, require_ascending
 from sum_assets.defs.resources import PostgresResource
+from sum_assets.defs.storage import SortedPartitionsStorage
 from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
 from sum_assets.paths import dagster_dir, home, in_demo, project_file
@@ -112,7 +113,11 @@ def register_ranges(instance: dg.DagsterInstance, ranges: Sequence[IdRange]) -> 
 
 def forget_keys(instance: dg.DagsterInstance, keys: Iterable[str]) -> None:
     """Delete partitions; what was made of their abstracts stays."""
-    for key in keys:
+    storage = instance.event_log_storage
+    if isinstance(storage, SortedPartitionsStorage):
+        storage.delete_id_ranges(list(keys))
+        return
+    for key in keys:  # the storage of a user's own DAGSTER_HOME
         instance.delete_dynamic_partition(_NAME, key)
 
 

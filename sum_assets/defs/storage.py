@@ -52,6 +52,11 @@ class SortedPartitionsStorage(PostgresEventLogStorage):
             with adding(connection, new, lambda: present(partitions_def_name)):
                 add(partitions_def_name, partition_keys)
 
+    def delete_id_ranges(self, partition_keys: Sequence[str]) -> None:
+        """Delete ID ranges in one statement: one for each takes minutes where there are thousands."""
+        with connect() as connection:
+            connection.execute(statement("partition_keys_delete"), {"keys": list(partition_keys)})
+
     def get_paginated_dynamic_partitions(
         self, partitions_def_name: str, limit: int, ascending: bool, cursor: str | None = None
     ) -> PaginatedResults[str]:

@@ -12,12 +12,13 @@ from pydantic import Field
 from sum_assets.benchmark.engine_gate import describe, require_gate
 from sum_assets.database.device_losses import recorded_losses, require_not_quarantined
 from sum_assets.database.publish import publish
+from sum_assets.database.range_count import count_after_run
 from sum_assets.database.range_lease import range_lease
 from sum_assets.database.reconnect import Database
 from sum_assets.database.results import ResultStore
 from sum_assets.database.source import count_source
 from sum_assets.database.source_profile import profile, record_profile
-from sum_assets.database.verify import RangeState, verify_range
+from sum_assets.database.verify import RangeState
 from sum_assets.defs.asset_names import ABSTRACTS, CORPUS_ASSETS, CORPUS_OP, SUMMARIES, SUMMARY_TABLE
 from sum_assets.defs.metadata import profile_metadata, publication_metadata, range_metadata
 from sum_assets.defs.partitions import backfill_policy, id_ranges, no_abstracts, ranges_of
@@ -209,7 +210,7 @@ def _summarizing(
                         on_progress=ProgressLog(id_range.key, log, partial(_observe, context, id_range.key)),
                         stop=stop,
                     )
-                state = database.run(verify_range, id_range, fingerprint)
+                state = database.run(count_after_run, id_range, fingerprint)
                 if not state.source:
                     log(no_abstracts(id_range))
                 log(f"{id_range.key}\n{render_range_report(result, corpus_rows)}")

@@ -1,0 +1,105 @@
+"""Counts ID ranges, and keeps the counts for as long as they hold, so that `status` need not count all anew.
+
+Whoever takes a lease or loads abstracts drops, in the same transaction, what was counted of these IDs: it holds no
+longer, also where the process ends before it counts again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from psycopg import Connection
+from psycopg.types.json import Jsonb
+
+from sum_assets.database.coverage import SOURCE, rows_in
+from sum_assets.database.statements import statement
+from sum_assets.database.verify import RangeState, verify_range, without_results
+from sum_assets.id_range import IdRange
+
+
+@dataclass(frozen=True, slots=True)
+class Recount:
+    """A range counted now, and what was recorded of it before, if that was still to hold."""
+
+    state: RangeState
+    recorded: RangeState | None
+
+    @property
+    def wrong_before(self) -> bool:
+        """Whether results were changed past `sum_assets`: the same abstracts had other counts."""
+        before = self.recorded
+        return before is not None and before.content_hash == self.state.content_hash and before != self.state
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCount:
+    """What was counted of a range, and when."""
+
+    state: RangeState
+    counted_at: datetime
+
+
+def may_record(connection: Connection) -> bool:
+    """Return whether this role may record counts here: a reader may not, and nobody on a standby."""
+    row = connection.execute(
+        "SELECT has_table_privilege('sum_assets.range_count', 'INSERT, UPDATE') "
+        "AND current_setting('transaction_read_only') = 'off'"
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def count_range(connection: Connection, id_range: IdRange, token: str = "", *, record: bool = True) -> Recount:
+    """Compare a range with its published fingerprint, else its newest, and record the result.
+
+    It is not recorded where somebody else works on the range, or began to meanwhile. `token` is that of a lease of the
+    caller's. Reads only, without `record`.
+    """
+    ends: dict[str, object] = {"lo": id_range.lo, "hi": id_range.hi, "token": token}
+    if record:
+        query = "INSERT INTO sum_assets.range_count (lo, hi) VALUES (%(lo)s, %(hi)s) ON CONFLICT DO NOTHING"
+        connection.execute(query, ends)
+    before = connection.execute(statement("range_count_begin"), ends).fetchone()
+    changes, alone, recorded = before or (None, False, None)
+    state = verify_range(connection, id_range)
+    if record:
+        found = {**ends, "changes": changes, "state": Jsonb(asdict(state))}
+        unchanged = alone and connection.execute(statement("range_count_record"), found).rowcount == 1
+    else:
+        unchanged = alone and connection.execute(statement("range_count_begin"), ends).fetchone() == before
+    return Recount(state, RangeState(**recorded) if unchanged and recorded else None)
+
+
+def count_after_run(connection: Connection, id_range: IdRange, fingerprint: str) -> RangeState:
+    """Return the state of a range under the fingerprint of a run, and record what `status` compares it with."""
+    state = count_range(connection, id_range).state
+    return state if state.fingerprint == fingerprint else verify_range(connection, id_range, fingerprint)
+
+
+def record_published(connection: Connection, id_range: IdRange, state: RangeState, token: str = "") -> None:
+    """Record the state of a range in the transaction that publishes it. Nobody else works on it."""
+    if not state.published:  # then another fingerprint may be the newest
+        count_range(connection, id_range, token)
+        return
+    ends = {"lo": id_range.lo, "hi": id_range.hi, "state": Jsonb(asdict(state))}
+    connection.execute(statement("range_count_published"), ends)
+
+
+def record_new(connection: Connection, ranges: Sequence[IdRange]) -> None:
+    """Record the numbers of abstracts of new ranges, but of those that have results already."""
+    begun = begun_of(connection, ranges)
+    rows = {span.ids: span.rows for span in rows_in(connection, SOURCE, [r for r in ranges if r not in begun])}
+    states = [Jsonb(asdict(without_results(n))) for n in rows.values()]
+    ends = {"los": [r.lo for r in rows], "his": [r.hi for r in rows]}
+    connection.execute(statement("range_count_add"), {**ends, "states": states})
+
+
+def recorded_counts(connection: Connection) -> dict[IdRange, RecordedCount]:
+    """Return what is recorded and still holds."""
+    query = "SELECT lo, hi, state, counted_at FROM sum_assets.range_count WHERE counted_at IS NOT NULL"
+    return {IdRange(lo, hi): RecordedCount(RangeState(**state), at) for lo, hi, state, at in connection.execute(query)}
+
+
+def begun_of(connection: Connection, ranges: Sequence[IdRange]) -> set[IdRange]:
+    """Return those of the ranges of which anything was generated, rejected or published."""
+    ends = {"los": [r.lo for r in ranges], "his": [r.hi for r in ranges]}
+    return {IdRange(lo, hi) for lo, hi in connection.execute(statement("status_begun"), ends)}
