@@ -142,8 +142,10 @@ def load(
     with connect() as connection, progress_bar() as progress:
         schema.require_schema(connection)
         for path in files:
-            task = progress.add_task(path.name, total=path.stat().st_size if path.is_file() else None)
-            report = load_file(connection, path, options, partial(_advance, progress, task))
+            task = progress.add_task(f"reading {path.name}", total=path.stat().st_size if path.is_file() else None)
+            advance, stored = partial(_advance, progress, task), partial(_stored, progress, task, path.name)
+            report = load_file(connection, path, options, advance, stored)
+            progress.update(task, description=path.name, total=1, completed=1)
             details = "".join(f"\n  {line}" for line in _details(report))
             progress.console.print(
                 f"{path.name}: {counted(report.read, 'record')}, {report.inserted:,} new, {report.updated:,} updated, "
@@ -175,6 +177,12 @@ def _details(report: "LoadReport") -> Iterator[str]:
 
 
 def _advance(progress: Progress, task: TaskID, done: int) -> None:
+    progress.update(task, completed=done)
+
+
+def _stored(progress: Progress, task: TaskID, name: str, done: int, total: int) -> None:
+    if not done:  # a second bar, since reading and storing take about as long
+        progress.reset(task, description=f"storing {name}", total=total or None)
     progress.update(task, completed=done)
 
 

@@ -24,7 +24,6 @@ VersionScheme = Literal["pubmed", "column", "none"]
 
 # Programs that hold missing IDs as NaN write all of them as floats: 12345.0.
 _ID = re.compile(r"PMC([0-9]{1,20})|([0-9]{1,20})(?:\.0+)?")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,7 @@ def _unholdable(text: str) -> Reason | None:
     """Return why PostgreSQL cannot hold a text in any encoding."""
     if "\0" in text:
         return "nul_character"
-    if _SURROGATE.search(text):
+    if _has_surrogates(text):
         return "wrong_encoding" if is_undecodable(text) else "lone_surrogate"
     return None
 
@@ -161,12 +160,23 @@ def make_deletion(
 
 def is_undecodable(text: str) -> bool:
     """Tell whether a text has bytes that its encoding lacks, by `surrogateescape`, rather than lone surrogates."""
-    if not _SURROGATE.search(text):
+    if not _has_surrogates(text):
         return False
     try:
         text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogatepass")
     except UnicodeEncodeError:
         return False
     except UnicodeDecodeError:
+        return True
+    return False
+
+
+def _has_surrogates(text: str) -> bool:
+    """Tell whether a text cannot be written as UTF-8. Trying is much faster than a search for what prevents it."""
+    if text.isascii():
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
         return True
     return False

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from psycopg import Connection
 from pyarrow import parquet
 
+from sum_assets.database.range_count import count_range, recorded_counts
 from sum_assets.errors import UserError
+from sum_assets.id_range import IdRange
 from sum_assets.ingest.load import LoadReport, load_file
 from sum_assets.ingest.records import ReaderOptions
 
@@ -176,6 +178,48 @@ def test_stopped_load_leaves_nothing(database: Connection, pubmed_file: Path) ->
     with pytest.raises(KeyboardInterrupt):
         load_file(database, pubmed_file, on_progress=stop)
     assert stored(database) == []
+
+
+@pytest.mark.parametrize("kept", [[], [3], [9_000]], ids=["empty", "below", "above"])
+@pytest.mark.parametrize("order", ["ascending", "descending", "twice"])
+def test_however_records_are_stored_the_corpus_is_the_same(
+    database: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str, kept: list[int]
+) -> None:
+    """New records in the order of their IDs are stored some pages at a time, others all at once."""
+    monkeypatch.setattr("sum_assets.ingest.store.PAGES", 2)
+    ids = list(range(5, 405))
+    texts = {i: f"{i} text " + "x" * 200 for i in ids}
+    listed = {"ascending": ids, "descending": ids[::-1], "twice": [*ids, ids[-1]]}[order]
+    if kept:
+        load_file(database, written(tmp_path / "kept.csv", *[f"{i},,kept,0" for i in kept]))
+    progress: list[tuple[int, int]] = []
+    path = written(tmp_path / "new.csv", *[f"{i},,{texts[i]},0" for i in listed])
+    report = load_file(database, path, on_stored=lambda done, total: progress.append((done, total)))
+    assert (report.inserted, report.repeated) == (len(ids), len(listed) - len(ids))
+    assert {row[0]: row[2] for row in stored(database)} == texts | dict.fromkeys(kept, "kept")
+    if order == "ascending":
+        assert [done for done, _ in progress] == list(range(0, progress[0][1], 2))
+        assert len(progress) > 5
+    else:
+        assert progress == [(0, 0)]
+    again = load_file(database, path)
+    assert (again.inserted, again.unchanged) == (0, len(ids))
+
+
+def test_what_a_load_changes_is_to_be_counted_again(database: Connection, tmp_path: Path) -> None:
+    ranges = [IdRange(1, 9), IdRange(10, 19), IdRange(15, 29), IdRange(30, 39)]
+    load_file(database, written(tmp_path / "a.csv", "5,,a,0", "35,,a,0"))
+    for rows, changed in (
+        (["16,,new,0"], {1, 2}),
+        (["16,,new,0", "5,,a,0"], set()),
+        (["5,,other,0", "4,,new,0"], {0}),
+        (["40,,new,0", "41,,new,0"], set()),
+        (["9,,new,0", "10,,new,0"], {0, 1}),
+    ):
+        for id_range in ranges:
+            count_range(database, id_range)
+        load_file(database, written(tmp_path / "b.csv", *rows))
+        assert {i for i, r in enumerate(ranges) if r not in recorded_counts(database)} == changed, rows
 
 
 TEXT = st.text(st.one_of(st.characters(), st.sampled_from("\0\ud800\udfff\"'\\,;\t\r\n\v \u202eשع😀\ufeff\u2028NA.")))
