@@ -50,15 +50,8 @@ WITH newest AS (
      WHERE d.abstract_id = w.abstract_id
        AND d.version_scheme = w.version_scheme
        AND d.action IN ('insert', 'update', 'replace')
-), changed_ids AS (
-    SELECT array_agg(abstract_id ORDER BY abstract_id) AS ids
-      FROM decided
-     WHERE action IN ('insert', 'update', 'replace', 'withdraw')
 ), changed AS (
-    -- What was counted of ID ranges that have new, other or fewer abstracts now holds no longer. The sorted IDs are
-    -- searched for each range, not the ranges for each ID.
-    UPDATE sum_assets.range_count AS c
-       SET changes = c.changes + 1, counted_at = NULL
-     WHERE width_bucket(c.hi, (SELECT ids FROM changed_ids)) > width_bucket(c.lo - 1, (SELECT ids FROM changed_ids))
+    INSERT INTO pg_temp.load_changed
+    SELECT abstract_id FROM decided WHERE action IN ('insert', 'update', 'replace', 'withdraw')
 )
 SELECT action, count(*) FROM decided WHERE action IS NOT NULL GROUP BY action;

@@ -11,3 +11,6 @@ CREATE TEMPORARY TABLE load_record (
     version_scheme text NOT NULL,
     is_deletion boolean NOT NULL
 ) ON COMMIT DROP;
+
+-- The IDs whose stored abstract the load has changed.
+CREATE TEMPORARY TABLE load_changed (abstract_id bigint NOT NULL) ON COMMIT DROP;

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from psycopg import Connection
 
 from sum_assets.database.connection import transaction
-from sum_assets.database.range_count import record_published
+from sum_assets.database.range_count import begin_count, count_range, record_count
 from sum_assets.database.range_lease import Lease
 from sum_assets.database.statements import statement
 from sum_assets.database.verify import RangeState, verify_range
@@ -33,6 +33,7 @@ def publish(
     fingerprint.
     """
     parameters = {"lo": id_range.lo, "hi": id_range.hi, "fingerprint": fingerprint}
+    changes = begin_count(connection, id_range)
     with transaction(connection, one_snapshot=True):
         if lease:
             lease.hold(connection)
@@ -40,7 +41,10 @@ def publish(
         written = connection.execute(statement("publish_upsert"), parameters).rowcount
         state = verify_range(connection, id_range, fingerprint)
         _require_whole(id_range, fingerprint, state)
-        record_published(connection, id_range, state, lease.token if lease else "")
+    if state.published:
+        record_count(connection, id_range, state, changes)
+    else:  # then another fingerprint may be the newest
+        count_range(connection, id_range, lease.token if lease else "")
     return Publication(written, withdrawn, state)
 
 

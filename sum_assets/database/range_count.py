@@ -11,6 +11,7 @@ from datetime import datetime
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
+from sum_assets.database.connection import transaction
 from sum_assets.database.coverage import SOURCE, rows_in
 from sum_assets.database.statements import statement
 from sum_assets.database.verify import RangeState, verify_range, without_results
@@ -48,22 +49,35 @@ def may_record(connection: Connection) -> bool:
     return bool(row and row[0])
 
 
+def begin_count(connection: Connection, id_range: IdRange) -> int:
+    """Return how often the range has changed, to be given to `record_count`."""
+    query = "INSERT INTO sum_assets.range_count (lo, hi) VALUES (%(lo)s, %(hi)s) ON CONFLICT DO NOTHING"
+    ends = {"lo": id_range.lo, "hi": id_range.hi, "token": ""}
+    connection.execute(query, ends)
+    row = connection.execute(statement("range_count_begin"), ends).fetchone()
+    return row[0] if row else -1
+
+
+def record_count(connection: Connection, id_range: IdRange, state: RangeState, changes: int) -> bool:
+    """Record a state, unless somebody has begun to change the range since `begin_count`. Return whether it was."""
+    found = {"lo": id_range.lo, "hi": id_range.hi, "changes": changes, "state": Jsonb(asdict(state))}
+    return connection.execute(statement("range_count_record"), found).rowcount == 1
+
+
 def count_range(connection: Connection, id_range: IdRange, token: str = "", *, record: bool = True) -> Recount:
     """Compare a range with its published fingerprint, else its newest, and record the result.
 
     It is not recorded where somebody else works on the range, or began to meanwhile. `token` is that of a lease of the
     caller's. Reads only, without `record`.
     """
-    ends: dict[str, object] = {"lo": id_range.lo, "hi": id_range.hi, "token": token}
+    ends = {"lo": id_range.lo, "hi": id_range.hi, "token": token}
     if record:
-        query = "INSERT INTO sum_assets.range_count (lo, hi) VALUES (%(lo)s, %(hi)s) ON CONFLICT DO NOTHING"
-        connection.execute(query, ends)
+        begin_count(connection, id_range)
     before = connection.execute(statement("range_count_begin"), ends).fetchone()
-    changes, alone, recorded = before or (None, False, None)
+    changes, alone, recorded = before or (-1, False, None)
     state = verify_range(connection, id_range)
     if record:
-        found = {**ends, "changes": changes, "state": Jsonb(asdict(state))}
-        unchanged = alone and connection.execute(statement("range_count_record"), found).rowcount == 1
+        unchanged = alone and record_count(connection, id_range, state, changes)
     else:
         unchanged = alone and connection.execute(statement("range_count_begin"), ends).fetchone() == before
     return Recount(state, RangeState(**recorded) if unchanged and recorded else None)
@@ -75,22 +89,16 @@ def count_after_run(connection: Connection, id_range: IdRange, fingerprint: str)
     return state if state.fingerprint == fingerprint else verify_range(connection, id_range, fingerprint)
 
 
-def record_published(connection: Connection, id_range: IdRange, state: RangeState, token: str = "") -> None:
-    """Record the state of a range in the transaction that publishes it. Nobody else works on it."""
-    if not state.published:  # then another fingerprint may be the newest
-        count_range(connection, id_range, token)
-        return
-    ends = {"lo": id_range.lo, "hi": id_range.hi, "state": Jsonb(asdict(state))}
-    connection.execute(statement("range_count_published"), ends)
-
-
 def record_new(connection: Connection, ranges: Sequence[IdRange]) -> None:
     """Record the numbers of abstracts of new ranges, but of those that have results already."""
-    begun = begun_of(connection, ranges)
-    rows = {span.ids: span.rows for span in rows_in(connection, SOURCE, [r for r in ranges if r not in begun])}
-    states = [Jsonb(asdict(without_results(n))) for n in rows.values()]
-    ends = {"los": [r.lo for r in rows], "his": [r.hi for r in rows]}
-    connection.execute(statement("range_count_add"), {**ends, "states": states})
+    with transaction(connection):
+        # A load that ends meanwhile waits, and drops these counts.
+        connection.execute("LOCK TABLE sum_assets.range_count IN ROW EXCLUSIVE MODE")
+        begun = begun_of(connection, ranges)
+        rows = {span.ids: span.rows for span in rows_in(connection, SOURCE, [r for r in ranges if r not in begun])}
+        states = [Jsonb(asdict(without_results(n))) for n in rows.values()]
+        ends = {"los": [r.lo for r in rows], "his": [r.hi for r in rows]}
+        connection.execute(statement("range_count_add"), {**ends, "states": states})
 
 
 def recorded_counts(connection: Connection) -> dict[IdRange, RecordedCount]:

@@ -10,6 +10,8 @@ from sum_assets.database.statements import statement
 
 #: Pages of the file's table that are stored by one statement: 64 MiB, a second or two.
 PAGES = 8192
+# Who records a count meanwhile waits until the load is committed. Taken last, and so for a moment.
+_LOCK_COUNTS = "LOCK TABLE sum_assets.range_count IN SHARE ROW EXCLUSIVE MODE"
 
 
 @dataclass(slots=True)
@@ -46,8 +48,12 @@ def store_records(
                 on_stored(first, pages)
                 part = {"first": first, "end": first + PAGES}
                 inserted += connection.execute(statement("load_insert"), part).rowcount
+            connection.execute(_LOCK_COUNTS)
             connection.execute(statement("range_count_changed"), ends)
             return Counter(insert=inserted)
     on_stored(0, 0)
     connection.execute("ANALYZE pg_temp.load_record")  # else the joins may be nested loops
-    return Counter(dict(connection.execute(statement("load_apply"), {"keep_titles": keep_titles}).fetchall()))
+    done = Counter(dict(connection.execute(statement("load_apply"), {"keep_titles": keep_titles}).fetchall()))
+    connection.execute(_LOCK_COUNTS)
+    connection.execute(statement("range_count_loaded"))
+    return done

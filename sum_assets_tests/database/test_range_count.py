@@ -1,20 +1,25 @@
 """Recorded counts: they hold until somebody begins to change a range, and never say more than is there."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from psycopg import Connection
+from psycopg.sql import Identifier
 
 from sum_assets.cli import status as status_command
+from sum_assets.database.connection import connect
+from sum_assets.database.coverage import Span, rows_in
 from sum_assets.database.publish import publish, unpublish
-from sum_assets.database.range_count import count_range, recorded_counts
+from sum_assets.database.range_count import count_range, record_new, recorded_counts
 from sum_assets.database.range_lease import range_lease
 from sum_assets.database.reconnect import open_database
 from sum_assets.database.status import range_status
 from sum_assets.database.verify import RangeState, verify_range
 from sum_assets.id_range import IdRange
+from sum_assets.ingest.load import load_file
 
 Run = Callable[..., tuple[int, str, str]]
 RANGE, NEXT = IdRange(1, 9), IdRange(10, 19)
@@ -72,6 +77,51 @@ def test_a_count_that_a_run_has_overtaken_is_not_recorded(results: Connection, m
     monkeypatch.setattr("sum_assets.database.range_count.verify_range", verify_slowly)
     assert count_range(results, RANGE).state.published == 0
     assert recorded_counts(results)[RANGE].state.published == 9, "what the run recorded"
+
+
+@pytest.mark.parametrize("meanwhile", ["load", "verify"])
+def test_what_happens_while_a_range_is_published(
+    results: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    (tmp_path / "more.csv").write_text("abstract_id,abstract\n3,Other\n")
+
+    def verify_slowly(connection: Connection, id_range: IdRange, fingerprint: str | None) -> RangeState:
+        with connect() as other:
+            if meanwhile == "load":
+                load_file(other, tmp_path / "more.csv")
+            else:
+                count_range(other, id_range)
+        return verify_range(connection, id_range, fingerprint)
+
+    monkeypatch.setattr("sum_assets.database.publish.verify_range", verify_slowly)
+    with open_database() as database, range_lease(database, RANGE, "run") as lease:
+        assert database.run(publish, RANGE, "f", lease).state.published == 9
+    assert (RANGE in recorded_counts(results)) == (meanwhile == "verify")
+    assert states(results, 60) == ["stale" if meanwhile == "load" else "done", "unpublished"]
+
+
+def test_a_load_drops_the_counts_of_new_ranges(
+    database: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "more.csv").write_text("abstract_id,abstract\n3,New\n")
+    database.execute("INSERT INTO sum_assets.corpus_abstract (abstract_id, abstract) VALUES (1, 'One'), (10, 'Ten')")
+
+    def load() -> None:
+        with connect() as other:
+            load_file(other, tmp_path / "more.csv")
+
+    loading = threading.Thread(target=load)
+
+    def rows_slowly(connection: Connection, table: Identifier, ranges: Sequence[IdRange]) -> list[Span]:
+        found = rows_in(connection, table, ranges)
+        loading.start()
+        loading.join(1)  # it waits for what counts
+        return found
+
+    monkeypatch.setattr("sum_assets.database.range_count.rows_in", rows_slowly)
+    record_new(database, [RANGE, NEXT])
+    loading.join()
+    assert list(recorded_counts(database)) == [NEXT]
 
 
 def test_the_longest_uncounted_are_counted_first(results: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
