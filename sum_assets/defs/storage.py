@@ -11,7 +11,7 @@ from dagster._core.types.pagination import PaginatedResults
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 from psycopg import Connection, conninfo
-from sqlalchemy import URL
+from sqlalchemy import URL, create_engine
 
 from sum_assets.database.connection import configured_url, connect
 from sum_assets.database.range_registry import adding
@@ -31,6 +31,18 @@ class SortedPartitionsStorage(PostgresEventLogStorage):
     Dagster returns dynamic partitions as they were registered, and takes a range of them by this order: in the UI, in
     a run, and in a backfill. Ranges that are added below others would be in no range that ends among these.
     """
+
+    def __init__(self, postgres_url: str) -> None:
+        super().__init__(postgres_url, should_autocreate_tables=False)
+        # To open a connection takes longer than to store an event, and a run stores several for each range.
+        self._engine = create_engine(
+            postgres_url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=20, pool_pre_ping=True
+        )
+
+    def dispose(self) -> None:
+        """Close what is open; who uses the storage again opens it again."""
+        super().dispose()
+        self._engine.dispose()
 
     def get_dynamic_partitions(self, partitions_def_name: str) -> Sequence[str]:
         """Return the keys; those of ID ranges sort as the ranges do."""
@@ -71,7 +83,7 @@ class SumAssetsStorage(DagsterPostgresStorage):
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(postgres_url, inst_data=inst_data)
         # The one that this replaces has looked for its tables already, and made them where there were none.
-        self._event_log_storage = SortedPartitionsStorage(postgres_url, should_autocreate_tables=False)
+        self._event_log_storage = SortedPartitionsStorage(postgres_url)
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
