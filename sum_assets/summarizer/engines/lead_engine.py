@@ -9,7 +9,10 @@ from sum_assets.summarizer.resolved_settings import LEAD_SENTENCES, LeadSettings
 from sum_assets.summarizer.types import Abstract, EngineState, Rejection, Summary
 
 # A sentence ends before blanks and a capital, a digit or a bracket, but not after an initial or "vs.", "e.g." and such.
-_END = re.compile(r"(?<!\b[A-Za-z])(?<!\bvs)(?<!\bal)(?<!\bspp)(?<!\.[a-z])[.!?]+[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
+# The mark comes first, since `re` searches for it fast; what stands before it is looked at behind it.
+_END = re.compile(
+    r"[.!?](?<!\b[A-Za-z].)(?<!\bvs.)(?<!\bal.)(?<!\bspp.)(?<!\.[a-z].)[.!?]*[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])"
+)
 
 
 class LeadEngine:
@@ -39,5 +42,5 @@ def _summary(abstract: Abstract) -> Summary:
 
 def lead(text: str, sentences: int = LEAD_SENTENCES) -> str:
     """Return the first sentences of a text, whole."""
-    ends = [match.end() for match in _END.finditer(text)]
-    return (text[: ends[sentences - 1]] if len(ends) >= sentences else text).strip()
+    ends = [match.end() for match in islice(_END.finditer(text), sentences)]
+    return (text[: ends[sentences - 1]] if len(ends) == sentences else text).strip()
