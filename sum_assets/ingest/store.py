@@ -53,7 +53,9 @@ def store_records(
             return Counter(insert=inserted)
     on_stored(0, 0)
     connection.execute("ANALYZE pg_temp.load_record")  # else the joins may be nested loops
-    done = Counter(dict(connection.execute(statement("load_apply"), {"keep_titles": keep_titles}).fetchall()))
+    done: Counter[str] = Counter(
+        dict(connection.execute(statement("load_apply"), {"keep_titles": keep_titles}).fetchall())
+    )
     connection.execute(_LOCK_COUNTS)
     connection.execute(statement("range_count_loaded"))
     return done

@@ -52,6 +52,7 @@ def measure(corpus: Connection, t5: Path) -> BenchmarkReport:
     return build_report(corpus, measurements, read_corpus(corpus, ranges=2).scaled(3_680_000))
 
 
+@pytest.mark.slow
 def test_every_format_says_the_same(corpus: Connection, t5: Path) -> None:
     report = measure(corpus, t5)
     names = ["baseline", "fp32-2", "fp32-8", "fp32-8-two", "nowhere", "reference"]

@@ -49,6 +49,7 @@ def sweep(**changes: object) -> Sweep:
     )
 
 
+@pytest.mark.slow
 def test_presets_are_measured_in_turn_and_once(corpus: Connection, summarizer: SummarizerSettings) -> None:
     heard: list[tuple[str, int, bool]] = []
 

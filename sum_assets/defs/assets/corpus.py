@@ -107,11 +107,12 @@ def corpus(
     wanted = [asset for asset in CORPUS_ASSETS if dg.AssetKey(asset) in context.selected_asset_keys]
     with ranges_of(context) as ranges, ExitStack() as stack:
         summarize, fingerprints = None, {}
+        database = stack.enter_context(postgres.database())
+        database.outages.on_return = partial(_log, context)
         if SUMMARIES in wanted:
-            summarize = stack.enter_context(_summarizing(context, config, gpu, summarizer, postgres))
+            summarize = stack.enter_context(_summarizing(context, config, gpu, summarizer, database))
         elif not config.fingerprint:
             fingerprints = fingerprints_of_parents(context, SUMMARIES)
-        database = stack.enter_context(postgres.database())
         done = materialized_here(context, wanted[-1])
         failures: dict[str, RangeError] = {}
         for id_range in ranges:
@@ -166,7 +167,7 @@ def _summarizing(
     config: CorpusConfig,
     gpu: GpuResource,
     summarizer: SummarizerResource,
-    postgres: PostgresResource,
+    database: Database,
 ) -> Iterator[Callable[[IdRange], str]]:
     """Hold a device, and yield what summarizes a range on it and returns the fingerprint.
 
@@ -176,8 +177,7 @@ def _summarizing(
         raise UserError(f"limit is at least 1, not {config.limit}. Leave it out to take the whole range.")
     stop_at = deadline(config.stop_at, _launched(context)) if config.stop_at else None
     log = partial(_log, context)
-    with device_lease(gpu.settings(), log) as leased, postgres.database() as database:
-        database.outages.on_return = log
+    with device_lease(gpu.settings(), log) as leased:
         phases = Phases()
         with phases("load_model"):
             resolved = resolve_settings(leased, summarizer.settings())

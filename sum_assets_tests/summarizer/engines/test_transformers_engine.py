@@ -157,7 +157,7 @@ def test_real_causal_model_writes_the_same_text_at_any_batch_size(
 
 
 @pytest.mark.parametrize(
-    "quantization", ["nf4", "fp4", *(pytest.param(name, marks=pytest.mark.slow) for name in ("int8", "torchao_int8"))]
+    "quantization", ["fp4", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nf4", "int8", "torchao_int8"))]
 )
 def test_quantized_model_writes_on_a_cpu(
     smollm2: SummarizerSettings, real_abstracts: list[str], quantization: str
