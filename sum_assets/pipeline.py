@@ -16,6 +16,7 @@ from sum_assets.database.engine_hangs import Suspect, forget_hangs, record_hang,
 from sum_assets.database.range_lease import Lease, range_lease
 from sum_assets.database.reconnect import Database
 from sum_assets.database.results import ResultStore, storable_results
+from sum_assets.database.run_rate import record_range_run
 from sum_assets.database.source import read_abstracts
 from sum_assets.database.watch import watched
 from sum_assets.errors import StoppedError
@@ -61,6 +62,7 @@ def summarize_range(
     range is another run's, and StoppedError where, between two batches, `stop` gives a reason.
     """
     phases = phases or Phases()
+    loaded, started = phases.seconds()["load_model"], time.perf_counter()
     with (
         database.stopped_by(stop),
         database.beside() as beside,
@@ -82,6 +84,9 @@ def summarize_range(
                 run.queue.flush()
         if suspected:
             database.run(forget_hangs, store, id_range)
+        if ids:
+            seconds = time.perf_counter() - started - (phases.seconds()["load_model"] - loaded)
+            database.run(record_range_run, id_range, store.fingerprint, store.run_id, len(ids), seconds)
     return run.result(settings)
 
 

@@ -26,11 +26,26 @@ def parse_keys(keys: Sequence[str]) -> tuple[list[IdRange], list[str]]:
 
 def stored_keys(connection: Connection) -> list[str] | None:
     """Return the partition keys that Dagster keeps in this database; None where it has no tables here to read."""
-    row = connection.execute(statement("dagster_schema_state"), {"schema": "dagster"}).fetchone()
-    has_schema, has_tables, may_use, _ = row or (False, False, False, False)
-    if not (has_schema and has_tables and may_use):
+    if not _has_tables(connection):
         return None
     return [key for (key,) in connection.execute(statement("partition_keys"))]
+
+
+def ranges_in_runs(connection: Connection, ranges: Sequence[IdRange]) -> set[IdRange]:
+    """Return those ranges that a run of Dagster has before it, by its tables in this database, if they are here."""
+    found: set[IdRange] = set()
+    if _has_tables(connection):
+        for keys in connection.execute(statement("keys_in_runs")):
+            span, invalid = parse_keys(keys)
+            if not invalid:  # else a run of a benchmark
+                found.update(r for r in ranges if span[0] <= r <= span[1])
+    return found
+
+
+def _has_tables(connection: Connection) -> bool:
+    row = connection.execute(statement("dagster_schema_state"), {"schema": "dagster"}).fetchone()
+    has_schema, has_tables, may_use, _ = row or (False, False, False, False)
+    return bool(has_schema and has_tables and may_use)
 
 
 def require_known(key: str, ranges: Collection[IdRange]) -> IdRange:

@@ -2,7 +2,7 @@
 
 import time
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -15,7 +15,9 @@ from sum_assets.database.range_lease import Holder, holders
 from sum_assets.database.verify import RangeState, verify_range, without_results
 from sum_assets.id_range import IdRange
 
-State = Literal["done", "running", "failed", "stale", "unpublished", "partial", "empty", "not begun", "uncounted"]
+State = Literal[
+    "done", "running", "queued", "failed", "stale", "unpublished", "partial", "empty", "not begun", "uncounted"
+]
 #: For how long `range_status` counts.
 COUNT_SECONDS = 0.5
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -26,22 +28,26 @@ class RangeStatus:
     """A range compared with its published fingerprint, else its newest; `holder` is its run, or its failed one.
 
     `counts` is None where they are not known, since the range changed and was not counted again. `recorded_at` is
-    when they were counted, None for now.
+    when they were counted, None for now. `in_run` says that a run which waits or works has it before it.
     """
 
     id_range: IdRange
     counts: RangeState | None
     recorded_at: datetime | None
     holder: Holder | None
+    in_run: bool = False
 
     @property
     def state(self) -> State:
         """The state that `sum-assets status` shows."""
-        counts = self.counts
         if self.holder and self.holder.alive:
             return "running"
-        if self.holder:
-            return "failed"
+        state = "failed" if self.holder else self._counted
+        return "queued" if self.in_run and state not in ("done", "empty") else state
+
+    @property
+    def _counted(self) -> State:
+        counts = self.counts
         if counts is None:
             return "uncounted"
         if counts.source and counts.complete and counts.sound and counts.published + counts.rejected == counts.source:
@@ -65,11 +71,15 @@ class RangeStatus:
 
 
 def range_status(
-    connection: Connection, ranges: Sequence[IdRange], seconds: float = COUNT_SECONDS
+    connection: Connection,
+    ranges: Sequence[IdRange],
+    seconds: float = COUNT_SECONDS,
+    in_runs: Collection[IdRange] = frozenset(),
 ) -> list[RangeStatus]:
     """Return the status of each range: counted now as far as the seconds go, and as recorded for the rest.
 
-    Those of which nothing is recorded are counted first, then those that were counted longest ago.
+    Those of which nothing is recorded are counted first, then those that were counted longest ago. `in_runs` are
+    those that runs which wait or work have before them.
     """
     deadline = time.monotonic() + seconds
     leases = sorted(holders(connection), key=lambda h: h.lo)
@@ -80,14 +90,13 @@ def range_status(
         if time.monotonic() > deadline:
             break
         counted[r] = verify_range(connection, r) if r in begun else _not_begun(connection, r)
-    return [
-        RangeStatus(r, counted[r], None, _holder(r, leases))
-        if r in counted
-        else RangeStatus(r, recorded[r].state, recorded[r].counted_at, _holder(r, leases))
-        if r in recorded
-        else RangeStatus(r, None, None, _holder(r, leases))
-        for r in ranges
-    ]
+    statuses = []
+    for r in ranges:
+        before = None if r in counted else recorded.get(r)
+        counts = before.state if before else counted.get(r)
+        recorded_at = before.counted_at if before else None
+        statuses.append(RangeStatus(r, counts, recorded_at, _holder(r, leases), r in in_runs))
+    return statuses
 
 
 def _not_begun(connection: Connection, id_range: IdRange) -> RangeState:

@@ -314,7 +314,7 @@ def test_status_tells_each_range(
     run("load", corpus_file, "--id-column", "pmcid")
     run("ranges", "--rows", 10)
     first, second, third, fourth = run("ranges")[1].split()
-    assert run("status")[1] == "4 not begun\n"
+    assert run("status")[1] == "4 not begun\nabstracts: 40 not begun\n"
     lead = {"resources": {"gpu": {"config": {"engine": "lead"}}}}
     for name, limit in (("all", None), ("pilot", 3)):
         (tmp_path / name).write_text(yaml.safe_dump(lead | {"ops": {"summaries": {"config": {"limit": limit}}}}))

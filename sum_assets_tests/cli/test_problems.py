@@ -132,4 +132,4 @@ def test_nothing_is_withdrawn_or_deleted_under_a_run(run: Run, keys: list[str], 
     assert "exclude each other" in run("unpublish", "--range", keys[0], "--outside-ranges", "--yes")[2]
     assert run("unpublish", "--yes") == (0, "30 summaries withdrawn\n", "")
     assert run("discard", "--fingerprint", fingerprint, "--yes")[0] == 0
-    assert run("status")[:2] == (0, "4 not begun\n")
+    assert run("status")[:2] == (0, "4 not begun\nabstracts: 40 not begun\n")

@@ -141,7 +141,7 @@ def test_the_longest_uncounted_are_counted_first(results: Connection, monkeypatc
 def test_status_says_what_is_recorded_and_verify_finds_what_is_not(
     run: Run, database: Connection, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status_command, "range_status", lambda c, ranges: range_status(c, ranges, -1))
+    monkeypatch.setattr(status_command, "range_status", lambda c, ranges, in_runs: range_status(c, ranges, -1, in_runs))
     database.execute(
         "INSERT INTO sum_assets.corpus_abstract (abstract_id, abstract) "
         "SELECT i, 'Text ' || i FROM generate_series(1, 30) AS i"
@@ -151,11 +151,11 @@ def test_status_says_what_is_recorded_and_verify_finds_what_is_not(
     run("ranges", "--rows", 10)
     first, second, third = run("ranges")[1].split()
     assert run("status")[1].startswith(
-        "3 not begun\n3 of 3 as runs and `sum-assets verify` counted them, the first at "
+        "3 not begun\nabstracts: 30 not begun\n3 of 3 as runs and `sum-assets verify` counted them, the first at "
     )
     assert run("materialize", first, second, "-c", config)[0] == 0
     assert run("materialize", third, "-c", config, "--select", "summaries")[0] == 0
-    assert "2 done, 1 unpublished\n3 of 3 as runs" in run("status")[1]
+    assert "2 done, 1 unpublished\nabstracts: 20 done, 10 unpublished\n" in run("status")[1]
     for damage, miscounted, says in (
         ("UPDATE sum_assets.corpus_abstract SET abstract = 'Other' WHERE abstract_id = 3", False, "1 stale"),
         ("DELETE FROM sum_assets.abstract_summary WHERE abstract_id = 14", True, "2 unpublished"),

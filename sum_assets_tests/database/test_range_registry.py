@@ -133,7 +133,7 @@ def test_wrong_keys_are_named_and_repaired(run: Run, damaged: dg.DagsterInstance
         "0000000051-0000000060",
     ]  # fmt: skip
     assert run("verify")[0] == 0
-    assert run("status")[:2] == (0, "5 not begun\n")
+    assert run("status")[:2] == (0, "5 not begun\nabstracts: 60 not begun\n")
 
 
 def test_thousands_of_ranges_are_forgotten_at_once(

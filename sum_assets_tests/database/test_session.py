@@ -195,4 +195,4 @@ def test_dagsters_storage_opens_under_any_settings(
     fill(database, ["β"])
     monkeypatch.setenv(URL_VARIABLE, database_url)
     assert run("ranges", "--rows", 1)[0] == 0
-    assert run("status")[:2] == (0, "1 not begun\n")
+    assert run("status")[:2] == (0, "1 not begun\nabstracts: 1 not begun\n")
