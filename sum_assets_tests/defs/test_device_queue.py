@@ -67,10 +67,10 @@ def test_queued_runs_and_one_from_a_terminal_take_turns_on_a_device(
     try:
         wait_until(deployment.answers, 90, "the webserver")
         wait_until(launch, 90, "the launch of the backfill")
-        wait_until(lambda: (database.execute(count.encode()).fetchone() or (0,))[0] > 0, 90, "the first summary")
+        wait_until(lambda: (database.execute(count.encode()).fetchone() or (0,))[0] > 0, 240, "the first summary")
         launch_backfill(deployment.url, [SHORT.key], config)
-        outside.communicate("go\n", timeout=90)
-        wait_until(lambda: any(r.dagster_run.is_finished for r in runs_of(SHORT)), 90, "the end of the queued runs")
+        outside.communicate("go\n", timeout=240)
+        wait_until(lambda: any(r.dagster_run.is_finished for r in runs_of(SHORT)), 240, "the end of the queued runs")
     finally:
         outside.kill()
         outside.wait()
