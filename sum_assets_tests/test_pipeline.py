@@ -49,7 +49,8 @@ class Corpus(RuleBasedStateMachine):
         self.runs = 0
         self.connection.execute(
             "TRUNCATE sum_assets.corpus_abstract, sum_assets.summarizer_config, sum_assets.generated_summary, "
-            "sum_assets.rejected_abstract, sum_assets.abstract_summary, sum_assets.range_lease, sum_assets.engine_hang"
+            "sum_assets.rejected_abstract, sum_assets.abstract_summary, sum_assets.range_lease, "
+            "sum_assets.engine_hang, sum_assets.range_run"
         )
         self.resolved = resolve_settings(GpuSettings(engine="lead", batch_size=3), SummarizerSettings())
 

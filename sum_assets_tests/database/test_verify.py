@@ -38,7 +38,7 @@ def fill(database: Connection, states: list[Row]) -> None:
     database.execute("CREATE VIEW sum_assets.source_abstract AS SELECT * FROM public.listing")
     database.execute(
         "TRUNCATE sum_assets.generated_summary, sum_assets.rejected_abstract, sum_assets.abstract_summary, "
-        "sum_assets.summarizer_config, sum_assets.engine_hang"
+        "sum_assets.summarizer_config, sum_assets.engine_hang, sum_assets.range_run"
     )
     database.execute("INSERT INTO sum_assets.summarizer_config VALUES ('f', '{}')")
     for i, row in enumerate(states, 1):
