@@ -48,6 +48,11 @@ def silent_lately() -> bool:
     return time.monotonic() < _silent_until
 
 
+def silent_since() -> float:
+    """Return the monotonic time at which the server last gave no answer: what was opened before may be lost."""
+    return _silent_until - _SILENT_FOR
+
+
 class Session(Protocol):
     """A connection of some driver, for another thread to look at."""
 

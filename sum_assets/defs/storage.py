@@ -35,9 +35,7 @@ class SortedPartitionsStorage(PostgresEventLogStorage):
     def __init__(self, postgres_url: str) -> None:
         super().__init__(postgres_url, should_autocreate_tables=False)
         # To open a connection takes longer than to store an event, and a run stores several for each range.
-        self._engine = create_engine(
-            postgres_url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=20, pool_pre_ping=True
-        )
+        self._engine = create_engine(postgres_url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=20)
 
     def dispose(self) -> None:
         """Close what is open; who uses the storage again opens it again."""

@@ -12,6 +12,8 @@ import pytest
 from dagster_postgres import PostgresRunStorage
 from psycopg import Connection, conninfo
 
+from sum_assets.database import watch
+from sum_assets.defs import dagster_schema
 from sum_assets.defs.definitions import defs
 from sum_assets.defs.instance import POOL, open_instance, register_ranges, registered_ranges, set_pool
 from sum_assets.defs.resources import PostgresResource
@@ -129,3 +131,22 @@ def test_definitions_load_nothing_heavy() -> None:
     code = "import sys, sum_assets.defs.definitions; print({'torch', 'scipy.stats', 'matplotlib'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert run.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("lost", ["ended by the server", "silent"])
+def test_a_kept_connection_that_is_lost_is_opened_anew(
+    database: Connection, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    def process() -> int:
+        with instance.event_log_storage.index_connection() as connection:  # type: ignore[attr-defined]
+            return int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar())
+
+    kept = process()
+    assert process() == kept
+    if lost == "silent":
+        watch.note_answer(given=False)
+    else:
+        monkeypatch.setattr(dagster_schema, "_FRESH", 0.0)
+        database.execute("SELECT pg_terminate_backend(%s, 5000)", [kept])
+    assert process() == process() != kept
+    watch.note_answer(given=True)
