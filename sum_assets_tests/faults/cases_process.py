@@ -48,12 +48,10 @@ def two_at_once(sandbox: Sandbox, seed: int) -> Tally:
 
 @case("two runs begun together")
 def begun_together(sandbox: Sandbox, seed: int) -> Tally:
-    """The second one fails, or finds nothing left to do."""
+    """Each does the ranges that the other has not taken, and says which it had to leave."""
     runs = [sandbox.start(pause=PAUSE), sandbox.start(pause=PAUSE)]
-    codes = sorted(run.wait() for run in runs)
-    assert codes[0] == 0, runs[0].output[-2000:] + runs[1].output[-2000:]
     for run in runs:
-        assert run.process.exitcode == 0 or "is being worked on by run" in run.output, run.output[-3000:]
+        assert run.wait() == 0 or "is being worked on by run" in run.output, run.output[-3000:]
     return check(sandbox.tally(), 0)
 
 
