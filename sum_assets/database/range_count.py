@@ -17,6 +17,8 @@ from sum_assets.database.statements import statement
 from sum_assets.database.verify import RangeState, verify_range, without_results
 from sum_assets.id_range import IdRange
 
+_ADD = "INSERT INTO sum_assets.range_count (lo, hi) VALUES (%(lo)s, %(hi)s) ON CONFLICT DO NOTHING"
+
 
 @dataclass(frozen=True, slots=True)
 class Recount:
@@ -51,9 +53,8 @@ def may_record(connection: Connection) -> bool:
 
 def begin_count(connection: Connection, id_range: IdRange) -> int:
     """Return how often the range has changed, to be given to `record_count`."""
-    query = "INSERT INTO sum_assets.range_count (lo, hi) VALUES (%(lo)s, %(hi)s) ON CONFLICT DO NOTHING"
     ends = {"lo": id_range.lo, "hi": id_range.hi, "token": ""}
-    connection.execute(query, ends)
+    connection.execute(_ADD, ends)
     row = connection.execute(statement("range_count_begin"), ends).fetchone()
     return row[0] if row else -1
 
@@ -72,7 +73,7 @@ def count_range(connection: Connection, id_range: IdRange, token: str = "", *, r
     """
     ends = {"lo": id_range.lo, "hi": id_range.hi, "token": token}
     if record:
-        begin_count(connection, id_range)
+        connection.execute(_ADD, ends)
     before = connection.execute(statement("range_count_begin"), ends).fetchone()
     changes, alone, recorded = before or (-1, False, None)
     state = verify_range(connection, id_range)

@@ -8,13 +8,12 @@ killed, and started again.
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import Annotated
-from urllib.request import urlopen
 
 import dagster as dg
 import psutil
@@ -35,8 +34,11 @@ from sum_assets.paths import DEMO_VARIABLE, URL_VARIABLE
 from sum_assets.plot_style import PALETTE, style_axes
 from sum_assets_tests.evidence.corpus import fill_corpus, real_halves
 from sum_assets_tests.evidence.harness import OUT, run_command, write_results
+from sum_assets_tests.faults.cases import wait_until
+from sum_assets_tests.faults.deployment import answers
 
 PORT = 3978
+URL = f"http://127.0.0.1:{PORT}"
 #: What each step takes at most, in seconds, with 3.68 million abstracts on two quiet cores.
 GOALS = {
     "load": 3_680_000 / 30_000,
@@ -56,15 +58,6 @@ def timed(*arguments: str) -> float:
     started = time.perf_counter()
     run_command(*arguments)
     return time.perf_counter() - started
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait until a function returns true. Raises SystemExit, with `what` it is, after some seconds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise SystemExit(f"{what}: not within {seconds:.0f} s")
-        time.sleep(0.5)
 
 
 def write_file(path: Path, rows: int) -> None:
@@ -90,13 +83,8 @@ def ui(folder: Path) -> Iterator[psutil.Process]:
         command = [sys.executable, "-m", "sum_assets.cli.main", "ui", "--port", str(PORT)]
         process = psutil.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
-    def answers() -> bool:
-        with suppress(OSError), urlopen(f"http://127.0.0.1:{PORT}/server_info", timeout=5) as answer:
-            return bool(answer.status == 200)
-        return False
-
     try:
-        wait_until(answers, 120, "the webserver")
+        wait_until(lambda: answers(URL), 120, "the webserver")
         yield process
     finally:
         processes = [process, *process.children(recursive=True)]
@@ -122,7 +110,7 @@ def backfill(folder: Path, rows: int) -> float:
         run_command("materialize", registered_keys(instance)[0], "-c", str(config))
         with ui(folder):
             started = time.perf_counter()
-            run_command("backfill", "-c", str(config), "--url", f"http://127.0.0.1:{PORT}")
+            run_command("backfill", "-c", str(config), "--url", URL)
             wait_until(lambda: summarized(connection) >= rows / 2, 3600, "half of the corpus")
         out.print(f"all processes killed after {time.perf_counter() - started:.0f} s")
 

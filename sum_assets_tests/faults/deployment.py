@@ -23,6 +23,13 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
+def answers(url: str) -> bool:
+    """Return whether a webserver answers."""
+    with suppress(OSError), urlopen(f"{url}/server_info", timeout=5) as answer:
+        return bool(answer.status == 200)
+    return False
+
+
 class Deployment:
     """The three processes, in `processes` by name. Each can be killed and started again, as a supervisor would."""
 
@@ -62,9 +69,7 @@ class Deployment:
 
     def answers(self) -> bool:
         """Return whether the webserver answers."""
-        with suppress(OSError), urlopen(f"{self.url}/server_info", timeout=5) as answer:
-            return bool(answer.status == 200)
-        return False
+        return answers(self.url)
 
     def close(self) -> None:
         """End the processes and what they started."""
