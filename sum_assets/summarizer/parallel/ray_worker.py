@@ -84,7 +84,7 @@ class Actor:
 class RayWorker:
     """Drives an actor that Ray has placed; see `sum_assets.summarizer.parallel.worker_pool.Worker`.
 
-    Raises UserError where the cluster has no room for the actor, or the actor cannot load the model.
+    Raises UserError where the actor does not start in time, or the actor cannot load the model.
     """
 
     def __init__(self, resolved: ModelSettings, bundle: ModelBundle, options: dict[str, Any]) -> None:
@@ -103,7 +103,10 @@ class RayWorker:
         try:
             placed, _ = ray.wait([host], timeout=ray_devices.PLACEMENT_TIMEOUT)
             if not placed:
-                raise UserError(f"the Ray cluster has no room for {_describe_resources(self._options)}")
+                raise UserError(
+                    f"no worker started on Ray within {ray_devices.PLACEMENT_TIMEOUT:.0f} s: the cluster has no room "
+                    f"for {_describe_resources(self._options)}, or its hosts start processes slowly"
+                )
             self.host = ray.get(host)
             loading = self._actor.load.remote(self._resolved, self._bundle, self._versions)
             self._state = ray.get(loading, timeout=ANSWER_LIMIT)
