@@ -45,7 +45,7 @@ def _slow_on_ray() -> None:
 
     replaced: Any = ray_worker
     replaced.Actor = SlowActor
-    ray_devices.PLACEMENT_TIMEOUT = 40.0  # two processes that import torch at once, on busy cores
+    ray_devices.PLACEMENT_TIMEOUT = 20.0
     scheduler.STRAGGLER_TIMEOUT = 2.0
 
 
