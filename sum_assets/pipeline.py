@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,8 @@ from sum_assets.summarizer.isolate_failures import health_check, summarize_each
 
 #: Abstracts handed to the engine at once: enough to sort by length, few enough to hold in memory.
 WINDOW = 4096
+#: The first window is smaller, since the engine waits until it is tokenized.
+FIRST_WINDOW = 512
 _NOT_BLANK = re.compile(r"\S")
 
 
@@ -56,10 +59,10 @@ def summarize_range(
 ) -> RangeResult:
     """Summarize what a range lacks under the store's fingerprint, or its first `limit` by hash of the ID.
 
-    Every abstract ends as a summary or as a rejection. The next window is read, and what is finished is committed,
-    while the engine generates: a kill costs the batch in flight, and what the commit queue held. `open_engine` is
-    called only when there is something to generate, so not for a range without abstracts. Raises UserError where the
-    range is another run's, and StoppedError where, between two batches, `stop` gives a reason.
+    Every abstract ends as a summary or as a rejection. The next window is read and tokenized, and what is finished is
+    committed, while the engine generates: a kill costs the batch in flight, and what the commit queue held.
+    `open_engine` is called only when there is something to generate, so not for a range without abstracts. Raises
+    UserError where the range is another run's, and StoppedError where, between two batches, `stop` gives a reason.
     """
     phases = phases or Phases()
     loaded, started = phases.seconds()["load_model"], time.perf_counter()
@@ -73,7 +76,7 @@ def summarize_range(
             suspected = database.run(suspects, store, ids)
         run = _RangeRun(beside, lease, store, phases, open_engine, len(ids), on_progress, stop)
         with ThreadPoolExecutor(1) as reader, run.queue:
-            reads = (reader.submit(run.read, database, w) for w in windows(ids, suspected, WINDOW))
+            reads = (reader.submit(run.read, database, w) for w in windows(ids, suspected, FIRST_WINDOW, WINDOW))
             ahead = next(reads, None)
             while ahead:
                 with phases("read"):
@@ -110,17 +113,22 @@ class _RangeRun:
         self._generated_at = 0.0
         self.queue = CommitQueue(self._commit)
         self._taken = 0
-        self._reading = 0.0
+        self._reading = self._tokenizing = 0.0
         self._summarized = self._truncated = self._capped = self._input_tokens = self._output_tokens = 0
         self._rejected: dict[str, int] = {}
         self._latencies: list[float] = []
         self._examples: list[tuple[int, str, str]] = []
 
     def read(self, database: Database, window: Sequence[int]) -> list[Abstract]:
-        """Read the abstracts of a window, from a thread."""
+        """Read the abstracts of a window, from a thread, and have the engine prepare them."""
         started = time.perf_counter()
         abstracts = database.run(read_abstracts, window)
-        self._reading += time.perf_counter() - started
+        read = time.perf_counter()
+        if self._engine:
+            with suppress(Exception):  # `summarize` fails on it too, and there the abstract to blame is found
+                self._engine.prepare([a for a in abstracts if not screen(a)])
+        self._reading += read - started
+        self._tokenizing += time.perf_counter() - read
         return abstracts
 
     def process(self, abstracts: Sequence[Abstract], suspected: Mapping[int, Suspect]) -> None:
@@ -162,7 +170,7 @@ class _RangeRun:
             output_tokens=self._output_tokens,
             seconds=self._phases.total(),
             phases=self._phases.seconds(),
-            beside={"read": self._reading, "write": self.queue.busy},
+            beside={"read": self._reading, "tokenize": self._tokenizing, "write": self.queue.busy},
             latencies=self._latencies,
             engine=state,
             peak_process_bytes=peak_process_bytes() + ((state and state.peak_worker_bytes) or 0),

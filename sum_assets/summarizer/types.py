@@ -67,6 +67,10 @@ class EngineState:
 class Summarizer(Protocol):
     """What every engine is: it takes a large window and yields results in the order they finish."""
 
+    def prepare(self, abstracts: Sequence[Abstract]) -> None:
+        """Do beforehand what needs no device, for abstracts that `summarize` will get. May be called from a thread."""
+        ...
+
     def summarize(self, abstracts: Iterable[Abstract], phases: Phases) -> Iterator[list[Summary | Rejection]]:
         """Yield what finished together as one list; every abstract comes back exactly once."""
         ...

@@ -1,13 +1,12 @@
 """Shows how much of a device's time is left to it: `make prove-overlap`, two minutes on two cores.
 
-Engines that answer at a set rate summarize real abstracts through the pipeline, into a PostgreSQL of their own. What
-the whole takes is compared with what the engine alone does.
+Models that answer at a set rate summarize real abstracts through the pipeline, with a real tokenizer, into a PostgreSQL
+of their own. What the whole takes is compared with what the model alone does.
 """
 
 import statistics
 import time
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from psycopg import Connection
@@ -22,30 +21,33 @@ from sum_assets.database.results import ResultStore
 from sum_assets.database.schema import migrate
 from sum_assets.id_range import IdRange
 from sum_assets.ingest.load import load_file
+from sum_assets.defs.resources import demo_summarizer
 from sum_assets.pipeline import summarize_range
-from sum_assets.summarizer import Abstract, Phases, Rejection, Summary
-from sum_assets.summarizer.types import EngineState
+from sum_assets.summarizer import GpuSettings, resolve_settings
+from sum_assets.summarizer.engines.token_engine import TokenEngine
+from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.types import EngineState, Output
 from sum_assets_tests.evidence.harness import run_in_folder, write_results
 
 ROUNDS = 3
+OUTPUT_TOKENS = 120
 #: Abstracts per second, abstracts in a batch, abstracts.
 CASES = [(50, 16, 300), (500, 16, 3000), (500, 256, 3000), (5000, 64, 15_000), (5000, 512, 15_000)]
 out = Console(width=120)
 
 
-class RatedEngine:
-    """Sleeps for as long as a device of that rate works, and answers with the beginning of the abstract."""
+class RatedGenerator:
+    """Sleeps for as long as a device of that rate works, and writes the first tokens of the prompt's end."""
 
     def __init__(self, rate: int, batch_size: int) -> None:
         self._rate, self._batch_size = rate, batch_size
 
-    def summarize(self, abstracts: Iterable[Abstract], phases: Phases) -> Iterator[list[Summary | Rejection]]:
+    def generate(self, prompts: Sequence[list[int]]) -> Iterator[list[tuple[int, Output]]]:
         """Yield batch by batch, in the order given."""
-        waiting = iter(abstracts)
-        while batch := list(islice(waiting, self._batch_size)):
-            with phases("generate"):
-                time.sleep(len(batch) / self._rate)
-            yield [Summary(a.abstract_id, a.text[:600], 300, 120, False, "stop") for a in batch]
+        for start in range(0, len(prompts), self._batch_size):
+            batch = prompts[start : start + self._batch_size]
+            time.sleep(len(batch) / self._rate)
+            yield [(start + row, ids[-OUTPUT_TOKENS:]) for row, ids in enumerate(batch)]
 
     def state(self) -> EngineState:
         """Return the batch size; no device memory is used."""
@@ -60,20 +62,26 @@ def first_rows(connection: Connection, rows: int) -> IdRange:
     return IdRange(ids[0], ids[-1])
 
 
-def measure(url: str, rate: int, batch_size: int, rows: int, name: str) -> float:
-    """Return what share of the seconds of a run the engine alone needs for so many abstracts."""
+def measure(url: str, resolved: ModelSettings, rate: int, batch_size: int, rows: int, name: str) -> float:
+    """Return what share of the seconds of a run the model alone needs for so many abstracts."""
     store = ResultStore(name, name)
+    engine = TokenEngine(resolved, lambda _: RatedGenerator(rate, batch_size))
     with open_database(url) as database:
         database.run(store.register, {})
         id_range = database.run(first_rows, rows)
         started = time.perf_counter()
-        summarize_range(database, id_range, lambda: RatedEngine(rate, batch_size), store, {})
-        return rows / rate / (time.perf_counter() - started)
+        result = summarize_range(database, id_range, lambda: engine, store, {})
+        seconds = time.perf_counter() - started
+    assert result.summarized == rows, result.rejected
+    out.print(name, " ".join(f"{phase} {s:.2f}" for phase, s in result.phases.items()), result.beside)
+    return rows / rate / seconds
 
 
 def main(folder: Path) -> None:
     """Take each case in turn, some rounds of them."""
     url = embedded.start(folder / "postgres")
+    resolved = resolve_settings(GpuSettings(device="cpu"), demo_summarizer())
+    assert isinstance(resolved, ModelSettings)
     try:
         with connect(url) as connection:
             migrate(connection)
@@ -81,10 +89,10 @@ def main(folder: Path) -> None:
         shares: dict[tuple[int, int, int], list[float]] = {case: [] for case in CASES}
         for number in range(ROUNDS):
             for case in CASES:
-                shares[case].append(measure(url, *case, f"{case} {number}"))
+                shares[case].append(measure(url, resolved, *case, f"{case} {number}"))
     finally:
         embedded.stop(folder / "postgres")
-    table = Table("abstracts/s of the engine", "batch", "abstracts", "share of the time, median", "all rounds")
+    table = Table("abstracts/s of the model", "batch", "abstracts", "share of the time, median", "all rounds")
     results = []
     for (rate, batch_size, rows), found in shares.items():
         median = statistics.median(found)

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import pytest
@@ -19,6 +19,9 @@ class Brittle:
 
     def __init__(self, error: Exception | None = None, good: int = 10**6) -> None:
         self.error, self.good, self.calls, self.rows = error, good, 0, 0
+
+    def prepare(self, abstracts: Sequence[Abstract]) -> None:
+        pass
 
     def summarize(self, abstracts: Iterable[Abstract], phases: Phases) -> Iterator[list[Summary | Rejection]]:
         waiting = iter(abstracts)
@@ -118,6 +121,9 @@ class Rejecting:
 
     def __init__(self, reason: str, bad: Iterable[int], *, broken: bool = False) -> None:
         self.reason, self.bad, self.seen = reason, {*bad, *([-1] if broken else [])}, 0
+
+    def prepare(self, abstracts: Sequence[Abstract]) -> None:
+        pass
 
     def summarize(self, abstracts: Iterable[Abstract], phases: Phases) -> Iterator[list[Summary | Rejection]]:
         waiting = iter(abstracts)

@@ -1,7 +1,7 @@
 """Lead-3, the usual trivial baseline: the first sentences of a text, unchanged."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from sum_assets.summarizer.phases import Phases
@@ -20,6 +20,9 @@ class LeadEngine:
 
     def __init__(self, resolved: LeadSettings) -> None:
         self._resolved = resolved
+
+    def prepare(self, abstracts: Sequence[Abstract]) -> None:
+        """Do nothing: there is nothing to prepare."""
 
     def summarize(self, abstracts: Iterable[Abstract], phases: Phases) -> Iterator[list[Summary | Rejection]]:
         """Yield batch by batch, in the order given."""

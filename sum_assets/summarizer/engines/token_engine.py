@@ -1,5 +1,7 @@
 """What all engines with a model share: texts to tokens, longest first, and tokens to texts."""
 
+import copy
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -33,7 +35,11 @@ class TokenEngine:
     def __init__(self, resolved: ModelSettings, load: Callable[[Any], Generator]) -> None:
         settings = resolved.settings
         self._tokenizer = load_tokenizer(resolved.files)
-        self._encoder = open_encoder(self._tokenizer, settings, encoder_decoder=resolved.encoder_decoder)
+        # A tokenizer of its own: fast ones refuse to be used while another thread changes their truncation.
+        own = copy.deepcopy(self._tokenizer)
+        self._encoder = open_encoder(own, settings, encoder_decoder=resolved.encoder_decoder)
+        self._encoding = threading.Lock()
+        self._prepared: dict[Abstract, Encoded | Rejection] = {}
         self._without_thoughts = ThoughtFilter(
             self._tokenizer, self._encoder.template, self._encoder.closing, settings.thoughts
         )
@@ -42,10 +48,21 @@ class TokenEngine:
         self._limit = resolved.settings.max_output_tokens
         self._end_is_forced = "forced_eos_token_id" in resolved.rules
 
+    def prepare(self, abstracts: Sequence[Abstract]) -> None:
+        """Tokenize, once."""
+        with self._encoding:
+            new = [a for a in abstracts if a not in self._prepared]
+            encoded = self._encoder.encode([(a.abstract_id, a.text) for a in new])
+            self._prepared.update(zip(new, encoded, strict=True))
+
     def summarize(self, abstracts: Iterable[Abstract], phases: Phases) -> Iterator[list[Summary | Rejection]]:
         """Generate longest first, so that a lack of memory shows at once, not at the end."""
         with phases("tokenize"):
-            encoded = self._encoder.encode([(a.abstract_id, a.text) for a in abstracts])
+            abstracts = list(abstracts)
+            self.prepare(abstracts)
+            encoded = [self._prepared[a] for a in abstracts]
+            for a in abstracts:
+                self._prepared.pop(a, None)
             inputs = [e for e in encoded if isinstance(e, Encoded)]
             inputs.sort(key=lambda e: (-len(e.ids), e.abstract_id))
             rejected: list[Summary | Rejection] = [e for e in encoded if isinstance(e, Rejection)]
