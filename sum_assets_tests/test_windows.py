@@ -28,7 +28,7 @@ class Preparing(LeadEngine):
 
     def prepare(self, abstracts: Sequence[Abstract]) -> None:
         assert threading.current_thread() is not threading.main_thread()
-        self.prepared.append([a.abstract_id for a in abstracts])
+        self.prepared.append(sorted(a.abstract_id for a in abstracts))
         if self.fails:
             raise ValueError("the tokenizer fails on one of them")
 

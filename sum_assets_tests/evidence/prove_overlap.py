@@ -19,9 +19,9 @@ from sum_assets.database.connection import connect
 from sum_assets.database.reconnect import open_database
 from sum_assets.database.results import ResultStore
 from sum_assets.database.schema import migrate
+from sum_assets.defs.resources import demo_summarizer
 from sum_assets.id_range import IdRange
 from sum_assets.ingest.load import load_file
-from sum_assets.defs.resources import demo_summarizer
 from sum_assets.pipeline import summarize_range
 from sum_assets.summarizer import GpuSettings, resolve_settings
 from sum_assets.summarizer.engines.token_engine import TokenEngine

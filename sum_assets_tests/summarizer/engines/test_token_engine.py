@@ -1,12 +1,22 @@
 """What is tokenized beforehand is what would be tokenized later, and only for the same text."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from sum_assets.summarizer import Abstract, GpuSettings, Phases, Summarizer, Summary, open_summarizer, resolve_settings
-from sum_assets.summarizer.prompts import PromptEncoder
+from sum_assets.summarizer import (
+    Abstract,
+    GpuSettings,
+    Phases,
+    Rejection,
+    Summarizer,
+    Summary,
+    open_summarizer,
+    resolve_settings,
+)
+from sum_assets.summarizer.prompts import Encoded, PromptEncoder
 from sum_assets_tests.summarizer.engines.test_transformers_engine import SENTENCES, copier_settings
 from sum_assets_tests.tiny_models import sentence
 
@@ -22,18 +32,21 @@ def texts_of(engine: Summarizer, abstracts: list[Abstract]) -> dict[int, str]:
     return {r.abstract_id: r.text for results in lists for r in results if isinstance(r, Summary)}
 
 
-def test_texts_are_the_same_and_nothing_is_tokenized_twice(
-    engine: Summarizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_texts_are_the_same_and_nothing_is_tokenized_twice(engine: Summarizer, monkeypatch: pytest.MonkeyPatch) -> None:
     abstracts = [Abstract(i, text) for i, text in SENTENCES.items()]
     expected = texts_of(engine, abstracts)
     assert len(expected) == len(abstracts)
-    tokenized = []
+    tokenized: list[int] = []
     real = PromptEncoder.encode
-    monkeypatch.setattr(PromptEncoder, "encode", lambda *call: tokenized.extend(call[1]) or real(*call))
+
+    def encode(encoder: PromptEncoder, abstracts: Sequence[tuple[int, str]]) -> list[Encoded | Rejection]:
+        tokenized.extend(i for i, _ in abstracts)
+        return real(encoder, abstracts)
+
+    monkeypatch.setattr(PromptEncoder, "encode", encode)
     engine.prepare(abstracts[2:])
     assert texts_of(engine, abstracts) == expected
-    assert sorted(i for i, _ in tokenized) == sorted(SENTENCES)
+    assert sorted(tokenized) == sorted(SENTENCES)
     assert texts_of(engine, abstracts) == expected, "and again, though nothing is prepared now"
 
 
