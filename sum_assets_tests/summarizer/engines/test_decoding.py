@@ -77,8 +77,9 @@ def test_every_family_writes_what_transformers_writes(family: str, monkeypatch: 
     outputs: set[tuple[int, ...]] = set()
 
     @settings(max_examples=20)
-    @given(prompts_with_a_shared_head)
-    def same(prompts: list[list[int]]) -> None:
+    @given(prompts_with_a_shared_head, st.integers(0, 2))
+    def same(prompts: list[list[int]], lag: int) -> None:
+        ours._lag = lag
         written = ours(prompts)
         assert written == generated(plain, prompts)
         outputs.update(tuple(ids) for ids in written if ids)

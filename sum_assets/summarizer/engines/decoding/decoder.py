@@ -7,6 +7,7 @@ takes all together, and ended rows are dropped. On a CPU, weights are packed. `g
 generation rules (`custom_generate` in its documentation), which are applied here too.
 """
 
+from collections import deque
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -30,9 +31,29 @@ _PREFILL_CHUNK_ELSEWHERE = 16_384
 #: Ended rows are dropped when they are this share of the rows in the cache: dropping copies the others. Where steps
 #: are captured, it costs a capture too.
 COMPACT_AT, _COMPACT_AT_CAPTURED = 1 / 8, 1 / 2
+#: Steps that are launched before the tokens of one are read here, so that a GPU never waits for us. What follows the
+#: end of a row is dropped.
+READ_LAG = {"cuda": 1}
 
 #: Instead of a token, where the logits of a row are NaN or infinite. It is read with the tokens, at no cost.
 _NOT_A_NUMBER = -1
+
+
+class TokenCopy:
+    """Tokens on their way from the device. Only `tolist` waits for them."""
+
+    def __init__(self, tokens: Tensor) -> None:
+        on_cuda = tokens.device.type == "cuda"
+        self._tokens = tokens.to("cpu", non_blocking=on_cuda)  # into pinned memory
+        self._copied = torch.cuda.Event() if on_cuda else None  # type: ignore[no-untyped-call]
+        if self._copied:
+            self._copied.record()
+
+    def tolist(self) -> list[int]:
+        """Return the tokens."""
+        if self._copied:
+            self._copied.synchronize()
+        return self._tokens.tolist()  # type: ignore[no-any-return]
 
 
 class Decoder:
@@ -44,6 +65,7 @@ class Decoder:
     def __init__(self, model: Any, rules: Collection[str] = (), capture: CaptureStep | None = None) -> None:
         self._model, self._capture = model, capture
         self._chunk_tokens = PREFILL_CHUNK.get(model.device.type, _PREFILL_CHUNK_ELSEWHERE)
+        self._lag = READ_LAG.get(model.device.type, 0)
         stops = model.generation_config.eos_token_id
         self._stops = frozenset(() if stops is None else torch.as_tensor(stops).flatten().tolist())
         self._see_padding = see_padding(rules, encoder_decoder=model.config.is_encoder_decoder)
@@ -107,26 +129,32 @@ class Decoder:
         not_numbers = set()
         rows = list(range(len(sequences)))  # the row of the batch at each place of the state
         ended = [False] * len(rows)
+        unread: deque[tuple[list[int], TokenCopy]] = deque()
         compact_at = _COMPACT_AT_CAPTURED if self._capture else COMPACT_AT
         for step in range(max_new_tokens):
             logits = state.logits.float()  # in bfloat16 it takes five times as long on a CPU
             largest, tokens = logits.max(-1)  # NaN is the largest of all
             if processors:
                 tokens = processors(sequences, logits).argmax(-1)
-            for place, token in enumerate(torch.where(largest.isfinite(), tokens, _NOT_A_NUMBER).tolist()):
-                if ended[place]:
-                    continue
-                if token == _NOT_A_NUMBER:
-                    not_numbers.add(rows[place])
-                outputs[rows[place]].append(token)
-                ended[place] = token == _NOT_A_NUMBER or token in self._stops
-            if all(ended) or step + 1 == max_new_tokens:
+            unread.append((rows, TokenCopy(torch.where(largest.isfinite(), tokens, _NOT_A_NUMBER))))
+            is_last = step + 1 == max_new_tokens
+            while len(unread) > (0 if is_last else self._lag):
+                written_rows, copy = unread.popleft()
+                for row, token in zip(written_rows, copy.tolist(), strict=True):
+                    if ended[row]:
+                        continue
+                    if token == _NOT_A_NUMBER:
+                        not_numbers.add(row)
+                    outputs[row].append(token)
+                    ended[row] = token == _NOT_A_NUMBER or token in self._stops
+            if all(ended) or is_last:
                 break
             if processors:  # some of them remember the rows of the first step, so that none may be dropped
                 sequences = torch.cat([sequences, tokens[:, None]], dim=1)
-            elif sum(ended) >= compact_at * len(rows):
-                running = [place for place in range(len(rows)) if not ended[place]]
-                state.compact(running)
-                tokens, rows, ended = tokens[running], [rows[place] for place in running], [False] * len(running)
+            else:
+                running = [place for place, row in enumerate(rows) if not ended[row]]
+                if len(rows) - len(running) >= compact_at * len(rows):
+                    state.compact(running)
+                    tokens, rows = tokens[running], [rows[place] for place in running]
             state.step(tokens)
         return [None if row in not_numbers else output for row, output in enumerate(outputs)]
