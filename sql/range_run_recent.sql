@@ -2,7 +2,7 @@
 WITH latest AS (
     SELECT fingerprint, ended_at FROM sum_assets.range_run ORDER BY ended_at DESC LIMIT 1
 )
-SELECT r.rows, r.began_at, r.ended_at
+SELECT fingerprint, r.rows, r.began_at, r.ended_at
 FROM sum_assets.range_run AS r JOIN latest USING (fingerprint)
 WHERE r.ended_at > latest.ended_at - interval '1 hour'
 ORDER BY r.ended_at DESC;

@@ -70,6 +70,11 @@ class Projection:
         return self.seconds / 86400
 
     @property
+    def per_second(self) -> float:
+        """Abstracts per second, without loading the model."""
+        return self.rows / max(self.seconds - self.phases["load_model"], 1e-3)
+
+    @property
     def half_width(self) -> float | None:
         """Half the interval, as a share of its middle."""
         return None if self.low is None or self.high is None else (self.high - self.low) / (self.high + self.low)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sum_assets.benchmark.preset_result import PresetResult, interval
+from sum_assets.benchmark.range_size import advise_rows
 from sum_assets.benchmark.report import BenchmarkReport
 from sum_assets.units import count, duration
 
@@ -111,6 +112,7 @@ def projection(report: BenchmarkReport) -> Section | None:
         note += (
             f" The interval is {projected.half_width:.0%} to each side. More replicates or a larger sample narrow it."
         )
+    note += f"\n{advise_rows(projected)}"
     title = f"{count(projected.rows)} abstracts with {report.winner.preset}"
     return Section(title, ["phase", "time", "share"], rows, note)
 

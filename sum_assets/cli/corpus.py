@@ -1,4 +1,4 @@
-"""The commands of the corpus: make its tables, load abstracts, cut ID ranges."""
+"""The commands of the corpus: make its tables, and load abstracts."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -9,24 +9,14 @@ import typer
 from psycopg import Connection
 from rich.progress import Progress, TaskID
 
-from sum_assets.cli.console import Yes, err, fail_on, out, progress_bar, warn
+from sum_assets.cli.console import out, progress_bar, warn
 from sum_assets.database import publish, schema
 from sum_assets.database.connection import connect
 from sum_assets.database.coverage import unusable_ids
-from sum_assets.database.problems import key_problems, unusable_problem
-from sum_assets.database.range_count import record_new
-from sum_assets.database.range_registry import cutting, parse_keys
-from sum_assets.database.ranges import new_ranges, scans_sequentially
+from sum_assets.database.problems import unusable_problem
+from sum_assets.database.ranges import scans_sequentially
 from sum_assets.database.roles import Roles, make_roles, parse_roles
-from sum_assets.database.source_table import (
-    index_advice,
-    point_source,
-    read_state,
-    record_unless_recorded,
-    recorded_source,
-    require_source,
-)
-from sum_assets.errors import UserError
+from sum_assets.database.source_table import index_advice, point_source, read_state, recorded_source, require_source
 from sum_assets.id_range import IdRange
 from sum_assets.ingest.records import ReaderOptions
 from sum_assets.units import counted
@@ -184,63 +174,3 @@ def _stored(progress: Progress, task: TaskID, name: str, done: int, total: int) 
     if not done:  # a second bar, since reading and storing take about as long
         progress.reset(task, description=f"storing {name}", total=total or None)
     progress.update(task, completed=done)
-
-
-@app.command()
-def ranges(
-    rows: Annotated[int | None, typer.Option(help="Add ranges of this many abstracts.", min=1)] = None,
-    reset: Annotated[bool, typer.Option("--reset", help="Forget all ranges first. Needs --rows.")] = False,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Forget ranges that overlap others, and keys that are not ranges.")
-    ] = False,
-    yes: Yes = False,
-) -> None:
-    """List the ID ranges. With --rows, add ranges for abstracts that are in none."""
-    from sum_assets.defs.instance import forget_keys, open_instance, register_ranges, registered_keys, repair_ranges
-
-    if reset and rows is None:
-        raise UserError("--reset needs the size of the new ranges: --reset --rows N.")
-    with connect() as connection, open_instance() as instance:
-        schema.require_schema(connection)
-        if rows is None and not repair:
-            known, invalid = parse_keys(registered_keys(instance))
-            for id_range in known:
-                out.print(id_range.key)
-            fail_on(key_problems(known, invalid))
-            return
-        with cutting(connection):
-            for key in repair_ranges(instance, connection) if repair else ():
-                out.print(f"forgotten: {key}", markup=False)
-            if rows is None:
-                return
-            if reset:
-                _require_no_results(connection, yes)
-            known, invalid = parse_keys(registered_keys(instance))
-            require_source(connection)
-            with err.status("cutting ID ranges"):
-                added = new_ranges(connection, [] if reset else known, rows)
-                record_unless_recorded(connection)
-                if reset:
-                    kept = set(added)
-                    forget_keys(instance, [*(r.key for r in known if r not in kept), *invalid])
-                    known = []
-                register_ranges(instance, added)
-                record_new(connection, added)
-        every = sorted({*known, *added})
-        out.print(f"{counted(len(added), 'ID range')} added, {len(every):,} in all: {every[0].key} to {every[-1].key}")
-        if unusable := unusable_ids(connection):
-            warn(unusable_problem(unusable, recorded_source(connection)).message)
-        if scans_sequentially(connection, every[0]):
-            warn(f"reading one range scans the whole table, for want of an index. {index_advice(connection)}")
-
-
-def _require_no_results(connection: Connection, yes: bool) -> None:
-    if yes:
-        return
-    with err.status("counting results"):
-        results = {table: n for table, n in publish.result_counts(connection).items() if n}
-    if results:
-        raise UserError(
-            f"There are results ({', '.join(f'{n} {t}' for t, n in results.items())}). They would stay, but "
-            "the history of their ranges would be hidden. To reset all the same, add --yes."
-        )

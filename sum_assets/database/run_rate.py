@@ -20,17 +20,25 @@ class RunRate:
     """What the runs of the last hour of work did: `ranges` with `rows` abstracts, in `seconds`, several at once or not.
 
     `spread` is the standard deviation of a range's seconds per abstract over their mean, None for few ranges.
+    `busy` are the seconds of each range by itself, summed up; `fingerprint` is what all were made under.
     """
 
     ranges: int
     rows: int
     seconds: float
     spread: float | None
+    busy: float
+    fingerprint: str
 
     @property
     def per_second(self) -> float:
         """Abstracts per second, by the clock on the wall: the start of runs and the publication are part of it."""
         return self.rows / self.seconds
+
+    @property
+    def per_second_of_a_run(self) -> float:
+        """Abstracts per second of one run within a range, whatever goes on beside it."""
+        return self.rows / self.busy
 
     def seconds_for(self, rows: int) -> tuple[float, float, float]:
         """Return the seconds that so many more abstracts take, and their 95 % interval.
@@ -59,7 +67,8 @@ def record_range_run(
 def recent_rate(connection: Connection) -> RunRate | None:
     """Return the rate of the last hour of work under the newest fingerprint; None where there was none."""
     worked: list[tuple[int, datetime, datetime]] = []
-    for rows, began, ended in connection.execute(statement("range_run_recent")):
+    newest = connection.execute(statement("range_run_recent")).fetchall()
+    for _, rows, began, ended in newest:
         if worked and ended < min(b for _, b, _ in worked) - LONGEST_GAP:
             break
         worked.append((rows, began, ended))
@@ -68,4 +77,6 @@ def recent_rate(connection: Connection) -> RunRate | None:
     seconds = (worked[0][2] - min(began for _, began, _ in worked)).total_seconds()
     each = [(ended - began).total_seconds() / rows for rows, began, ended in worked]
     spread = statistics.stdev(each) / statistics.mean(each) if len(each) >= _FEWEST else None
-    return RunRate(len(worked), sum(rows for rows, _, _ in worked), max(seconds, 1e-3), spread)
+    total = sum(rows for rows, _, _ in worked)
+    busy = sum((ended - began).total_seconds() for _, began, ended in worked)
+    return RunRate(len(worked), total, max(seconds, 1e-3), spread, max(busy, 1e-3), newest[0][0])

@@ -98,6 +98,17 @@ def test_a_measured_preset_gives_rate_loading_batches_and_uncertainty(
 
 
 @pytest.mark.usefixtures("measured")
+def test_ranges_are_cut_by_the_rate_of_the_winner(run: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, err = run("ranges", "--hours", 3 / 3600)
+    assert code == 0, err
+    said, cut = out.splitlines()
+    assert said.startswith("5 abstracts/s, by the preset reference (")
+    assert said.endswith(": 15 abstracts take 3 seconds")
+    assert cut.startswith("3 ID ranges added, 3 in all")
+    assert "`sum-assets ranges --rows 18000` makes ranges of an hour each." in run("report", "--rows", 3_680_000)[1]
+
+
+@pytest.mark.usefixtures("measured")
 @pytest.mark.parametrize(
     ("preset", "message"),
     [

@@ -183,6 +183,7 @@ def walked(lab: Lab, files: Path) -> set[str]:
     assert walk("ranges").split() == KEYS
     walk("ranges", "--repair")
     walk("materialize", KEYS[0], *config)
+    walk("ranges", "--hours", 1)
     with connect(lab.bob) as bob:
         (fingerprint,) = bob.execute("SELECT fingerprint FROM sum_assets.generated_summary").fetchone() or ("",)
     walk("unpublish", "--yes")
@@ -291,6 +292,7 @@ WRITES: tuple[tuple[str, ...], ...] = (
     ("init", "--roles", "lab"),
     ("load", "corpus.csv"),
     ("ranges", "--rows", "5", "--reset", "--yes"),
+    ("ranges", "--hours", "1", "--reset", "--yes"),
     ("materialize", KEYS[0], "-c", "run.yaml"),
     ("backfill", "--url", "http://127.0.0.1:1"),
     ("sweep", "sweep.yaml"),

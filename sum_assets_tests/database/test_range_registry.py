@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import Connection
 
-from sum_assets.cli import corpus
+from sum_assets.cli import ranges
 from sum_assets.database.range_registry import gaps, overlaps, to_forget
 from sum_assets.defs.instance import forget_keys, open_instance, register_ranges, registered_keys, registered_ranges
 from sum_assets.errors import UserError
@@ -88,7 +88,7 @@ def test_two_commands_at_once_cut_one_set_of_ranges(
 ) -> None:
     fill(database, (1, 400))
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda rows: corpus.ranges(rows=rows), (7, 11)))
+        list(pool.map(lambda rows: ranges.ranges(rows=rows), (7, 11)))
     output = capsys.readouterr().out
     assert output.count("0 ID ranges added, ") == 1, output
     assert overlaps(registered_ranges(instance)) == []

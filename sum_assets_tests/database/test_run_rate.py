@@ -37,6 +37,10 @@ def test_runs_beside_each_other_count_once_by_the_clock(configs: Connection) -> 
     for began, ended in ((30, 20), (29, 19), (18, 10), (18, 9)):
         ran(configs, began, ended)
     assert measured(configs) == (4, 400, 21)
+    rate = recent_rate(configs)
+    assert rate is not None
+    assert rate.per_second_of_a_run == pytest.approx(400 / (60 * (10 + 10 + 8 + 9)), rel=1e-4), "each by itself"
+    assert rate.fingerprint == "f"
 
 
 def test_what_is_long_ago_or_under_another_fingerprint_does_not_count(configs: Connection) -> None:
@@ -51,8 +55,8 @@ def test_what_is_long_ago_or_under_another_fingerprint_does_not_count(configs: C
 
 
 def test_the_interval_is_as_wide_as_ranges_differ() -> None:
-    assert RunRate(9, 900, 90.0, None).seconds_for(1000) == (100.0, 100.0, 100.0)
-    even, uneven = RunRate(16, 1600, 160.0, 0.0), RunRate(16, 1600, 160.0, 0.5)
+    assert RunRate(9, 900, 90.0, None, 90.0, "f").seconds_for(1000) == (100.0, 100.0, 100.0)
+    even, uneven = (RunRate(16, 1600, 160.0, spread, 160.0, "f") for spread in (0.0, 0.5))
     assert even.seconds_for(1000) == (100.0, 100.0, 100.0)
     assert uneven.seconds_for(0) == (0.0, 0.0, 0.0)
     seconds, low, high = uneven.seconds_for(160_000)

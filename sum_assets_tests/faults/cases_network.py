@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-import sum_assets.cli.corpus
+import sum_assets.cli.ranges
 from sum_assets.database import watch
 from sum_assets.id_range import IdRange
 from sum_assets_tests.database.proxy import proxy
@@ -17,7 +17,7 @@ from sum_assets_tests.faults.command import Run
 from sum_assets_tests.faults.sandbox import LEAD, Sandbox, Tally
 from sum_assets_tests.faults.server import FIRST, SECOND
 
-corpus: Any = sum_assets.cli.corpus  # mypy does not let names be replaced that it imports
+ranges_command: Any = sum_assets.cli.ranges  # mypy does not let names be replaced that it imports
 _MORE = "INSERT INTO article SELECT i, 'One more. And another.' FROM generate_series(97, 196) AS i"
 _LOCK = "SELECT FROM sum_assets.range_lease FOR UPDATE"
 
@@ -104,14 +104,14 @@ def two_ranges(sandbox: Sandbox, seed: int) -> Tally:
     sandbox.sql(_MORE)
 
     def look_longer() -> None:
-        real = corpus.new_ranges
+        real = ranges_command.new_ranges
 
         def new_ranges(*arguments: Any) -> list[IdRange]:
             found: list[IdRange] = real(*arguments)
             time.sleep(0.5)
             return found
 
-        corpus.new_ranges = new_ranges
+        ranges_command.new_ranges = new_ranges
 
     runs = [sandbox.command("ranges", "--rows", str(rows), patch=look_longer) for rows in (7 + seed, 10)]
     assert 0 in [run.wait() for run in runs], [run.output for run in runs]
