@@ -4,9 +4,10 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
+from sum_assets.backfill_time import RANGE_SECONDS, Backfill, ranges_as_large
 from sum_assets.id_range import IdRange
 from sum_assets.summarizer import EngineState
-from sum_assets.units import LAB_CORPUS, duration
+from sum_assets.units import LAB_CORPUS, counted, duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +54,32 @@ class RangeResult:
             return self.latencies[0]
         return statistics.quantiles(self.latencies, n=100, method="inclusive")[percent - 1]
 
-    def days(self, abstracts: int) -> float | None:
-        """Return the days that so many abstracts take at this rate, the model loaded once."""
-        if self.per_second is None:
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a range's rate is projected with: the corpus, `rows` in `ranges`, and what its run took before it.
+
+    `start_seconds` are those from the launch of the run to its first range.
+    """
+
+    rows: int
+    ranges: int
+    load_seconds: float
+    start_seconds: float
+
+    def backfill(self, result: RangeResult, rows: int | None = None) -> Backfill | None:
+        """Return the backfill of the corpus at the rate of a range, or that of another corpus in ranges as large.
+
+        None where the range has no rate.
+        """
+        if result.per_second is None:
             return None
-        return (self.phases["load_model"] + abstracts / self.per_second) / 86400
+        ranges = self.ranges if rows is None else ranges_as_large(rows, self.rows, self.ranges)
+        seconds = (rows or self.rows) / result.per_second
+        return Backfill(seconds, ranges, self.load_seconds, self.start_seconds)
 
 
-def render_range_report(result: RangeResult, corpus_rows: int) -> str:
+def render_range_report(result: RangeResult, outlook: Outlook) -> str:
     """Return total, summarization, insert and loading time, their means per abstract, and days.
 
     Where the run generated nothing, the report says so and gives no rates. No line is longer than what the page of
@@ -88,7 +107,10 @@ def render_range_report(result: RangeResult, corpus_rows: int) -> str:
             lines.append(f"  started {worker.restarts + 1} times")
         if worker.quarantined:
             lines.append(f"  quarantined: {worker.quarantined}")
-    lines += ["", "at this rate, the model loaded once:"]
-    for label, rows in (("this corpus", corpus_rows), ("the lab's", LAB_CORPUS)):
-        lines.append(f"{label:<12}{rows:>10,} {duration(result.days(rows) or 0):>14}")
+    own, lab = outlook.backfill(result), outlook.backfill(result, LAB_CORPUS)
+    if own and lab:
+        lines += ["", f"at this rate, with {counted(own.ranges_per_run, 'range')} in a run:"]
+        for label, rows, backfill in (("this corpus", outlook.rows, own), ("the lab's", LAB_CORPUS, lab)):
+            lines.append(f"{label:<12}{rows:>10,} {duration(backfill.seconds / 86400):>14}")
+        lines.append(f"a run takes {own.run_seconds:.0f} s more, a range {RANGE_SECONDS} s")
     return "\n".join(lines)

@@ -123,7 +123,7 @@ def _facts(measurements: Sequence[CellMeasurement], corpus: Corpus, noise: Noise
     devices = dict.fromkeys(m.result.device_name for m in measurements if m.result.device_name)
     settings = cells[0].settings
     return {
-        "corpus": f"{corpus.rows:,} abstracts in {corpus.runs:,} runs; {corpus.lengths_from}",
+        "corpus": f"{corpus.rows:,} abstracts in {corpus.ranges:,} ID ranges; {corpus.lengths_from}",
         "sample": f"{sample} abstracts of the corpus, the same for all, {baseline} of them for the baseline; "
         f"{replicates} replicates in turn",
         "model": f"{settings['summarizer']['model']}, at most {settings['summarizer']['max_input_tokens']} tokens in "

@@ -1,4 +1,4 @@
-"""The corpus that a projection is made for: how many abstracts, how long they are, in how many runs."""
+"""The corpus that a projection is made for: how many abstracts, how long they are, in how many ID ranges."""
 
 import math
 from collections.abc import Sequence
@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import Connection
 
+from sum_assets.backfill_time import ROWS_PER_RANGE, ranges_as_large
 from sum_assets.database.ranges import no_abstracts
 from sum_assets.database.source import count_source
 from sum_assets.database.source_profile import DRAWN, FRACTIONS, Lengths, recorded_lengths, source_lengths
 from sum_assets.pipeline import WINDOW
 
-#: Abstracts of an ID range where the corpus is not cut into ranges yet.
-ROWS_PER_RANGE = 10_000
 _POINTS = 256  # at which each range's lengths are interpolated
 
 
@@ -22,19 +21,18 @@ _POINTS = 256  # at which each range's lengths are interpolated
 class Corpus:
     """What is to be summarized: `rows` abstracts, with the characters of evenly spaced ones, the shortest first.
 
-    `runs` is the number of ID ranges. Each is a run, which loads the model once. `lengths_from` says in words how
-    the lengths are known.
+    `ranges` is the number of ID ranges. `lengths_from` says in words how the lengths are known.
     """
 
     rows: int
     characters: NDArray[np.float64]
-    runs: int
+    ranges: int
     lengths_from: str
 
     def scaled(self, rows: int) -> "Corpus":
         """Return a corpus of another size with the same lengths, in ranges as large, and of 10,000 at least."""
-        size = max(self.rows / self.runs, ROWS_PER_RANGE)
-        return Corpus(rows, self.characters, math.ceil(rows / size), self.lengths_from)
+        ranges = ranges_as_large(rows, self.rows, self.ranges)
+        return Corpus(rows, self.characters, ranges, self.lengths_from)
 
 
 def read_corpus(connection: Connection, ranges: int) -> Corpus:

@@ -9,6 +9,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from sum_assets.backfill_time import RANGE_SECONDS, Backfill
 from sum_assets.benchmark.cell import CellResult
 from sum_assets.benchmark.confidence_interval import Noise
 from sum_assets.benchmark.corpus_lengths import Corpus
@@ -16,10 +17,10 @@ from sum_assets.progress import LOG_EVERY
 from sum_assets.summarizer.engine_registry import ENGINES
 
 #: Bytes that an abstract takes in `generated_summary` and `abstract_summary` beside its text, indexes included.
-#: By pg_total_relation_size of 20,000 rows: 393. A run takes 56 kB of `event_logs` (the demo, five runs), and a log
-#: line 1 kB.
+#: By pg_total_relation_size of 20,000 rows: 393. A range takes 56 kB of `event_logs` (the demo, five runs of one), a
+#: log line 1 kB.
 ROW_BYTES = 400
-RUN_BYTES = 60_000
+RANGE_BYTES = 60_000
 LOG_LINE_BYTES = 1_000
 #: Run-to-run noise of shared machines. Sweeps on one such day showed 1, 9 and 11 %: 8 % as root mean square.
 USUAL_NOISE = Noise(0.08, 4)
@@ -50,13 +51,15 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """Seconds that a corpus takes, by phase and in all, and bytes that it leaves on the disk.
+    """Seconds that a corpus takes by `backfill`, by phase and in all, and bytes that it leaves on the disk.
 
+    The phase `runs` is the start and the end of all runs, `ranges` what ID ranges take beside their abstracts.
     `low` and `high` are the ends of the 95 % prediction interval of the total, in seconds. They are None where
     nothing was measured twice.
     """
 
     rows: int
+    backfill: Backfill
     phases: dict[str, float]
     seconds: float
     low: float | None
@@ -71,8 +74,8 @@ class Projection:
 
     @property
     def per_second(self) -> float:
-        """Abstracts per second, without loading the model."""
-        return self.rows / max(self.seconds - self.phases["load_model"], 1e-3)
+        """Abstracts per second, within a range."""
+        return self.rows / max(self.backfill.working, 1e-3)
 
     @property
     def half_width(self) -> float | None:
@@ -92,8 +95,8 @@ def project(
     """Project one preset's replicates, all `ok`, to a corpus.
 
     The time of a batch is a sum over its rows, their tokens and, for attention, the tokens squared. The sample gives
-    the seconds of each. All other phases are proportional to the rows, loading to the runs. `padded_to` is the length
-    of every input where all are padded.
+    the seconds of each. All other phases are proportional to the rows, loading to the runs of a backfill, each of
+    which takes several ranges. `padded_to` is the length of every input where all are padded.
 
     The interval is that of a t distribution with the degrees of freedom of the noise. Its variance has three parts:
     the noise of the mean over the replicates, the noise of the new run, and how batches differ beside their length.
@@ -106,13 +109,15 @@ def project(
     per_row = float(_cost(np.ones(len(lengths)), lengths, lengths**2).mean(axis=0) @ parts)
     generate = per_row * corpus.rows
     measured = sum(r.abstracts for r in replicates)
-    phases = {
-        "load_model": float(np.median([r.phases["load_model"] for r in replicates])) * corpus.runs,
-        "generate": generate,
-    }
+    phases = {"generate": generate}
     for phase in ("read", "tokenize", "detokenize", "write", "other"):
         phases[phase] = sum(r.phases[phase] for r in replicates) / measured * corpus.rows
-    seconds = sum(phases.values())
+    load = float(np.median([r.phases["load_model"] for r in replicates]))
+    backfill = Backfill(sum(phases.values()), corpus.ranges, load)
+    phases = {"load_model": load * backfill.runs, **phases}
+    phases["runs"] = (backfill.run_seconds - load) * backfill.runs
+    phases["ranges"] = RANGE_SECONDS * corpus.ranges
+    seconds = backfill.seconds
     low = high = None
     if noise:
         freedom = noise.freedom + USUAL_NOISE.freedom
@@ -125,12 +130,13 @@ def project(
         low, high = seconds / spread, seconds * spread
     return Projection(
         rows=corpus.rows,
+        backfill=backfill,
         phases=phases,
         seconds=seconds,
         low=low,
         high=high,
         summary_bytes=round(corpus.rows * (2 * summary_bytes + ROW_BYTES)),
-        event_log_bytes=round(corpus.runs * RUN_BYTES + seconds / LOG_EVERY * LOG_LINE_BYTES),
+        event_log_bytes=round(corpus.ranges * RANGE_BYTES + seconds / LOG_EVERY * LOG_LINE_BYTES),
     )
 
 

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from sum_assets.backfill_time import RANGE_SECONDS
 from sum_assets.benchmark.preset_result import PresetResult, interval
 from sum_assets.benchmark.range_size import advise_rows
 from sum_assets.benchmark.report import BenchmarkReport
-from sum_assets.units import count, duration
+from sum_assets.units import count, counted, duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +100,16 @@ def projection(report: BenchmarkReport) -> Section | None:
     """Return the winner's time by phase, and its disk space."""
     if report.winner is None or (projected := report.winner.projection) is None:
         return None
+    backfill = projected.backfill
     rows = [[name, duration(s / 86400), f"{s / projected.seconds:.1%}"] for name, s in projected.phases.items()]
     total = duration(projected.days)
     if projected.low is not None and projected.high is not None:
         total += f" ({duration(projected.low / 86400)} to {duration(projected.high / 86400)})"
     rows.append(["total (95 %)", total, "100.0%"])
     note = (
-        f"{report.corpus.lengths_from}; {report.corpus.runs:,} runs, each of which loads the model. Disk space: "
+        f"{report.corpus.lengths_from}. {counted(backfill.ranges, 'ID range')} in {counted(backfill.runs, 'run')}. "
+        f"Each run loads the model, and takes {backfill.run_seconds - backfill.load_seconds:.0f} s to start and end "
+        f"(`runs`). Each range takes {RANGE_SECONDS} s beside its abstracts (`ranges`). Disk space: "
         f"summaries {projected.summary_bytes / 1e9:.2f} GB, event log {projected.event_log_bytes / 1e9:.2f} GB."
     )
     if projected.half_width and projected.half_width > 0.15:

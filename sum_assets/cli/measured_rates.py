@@ -75,7 +75,7 @@ def measured_rates(fleet: Fleet) -> dict[str, Rate]:
         rates[name] = Rate(
             preset=name,
             abstracts_per_second=projection.per_second,
-            load_seconds=projection.phases["load_model"] / corpus.runs,
+            load_seconds=projection.backfill.load_seconds,
             batch_size=preset.settings["batch_size"],
             # A 95 % interval has two standard deviations of the logarithm to each side.
             uncertainty=math.log(projection.high / projection.low) / 4 if projection.low and projection.high else None,

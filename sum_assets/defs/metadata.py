@@ -6,7 +6,7 @@ from sum_assets.database.publish import Publication
 from sum_assets.database.reconnect import Outages
 from sum_assets.database.source_profile import FRACTIONS, Profile
 from sum_assets.database.verify import RangeState
-from sum_assets.range_report import RangeResult, render_range_report
+from sum_assets.range_report import Outlook, RangeResult, render_range_report
 from sum_assets.units import LAB_CORPUS
 
 _TABLE_SUMMARY_CHARACTERS = 1000
@@ -45,13 +45,14 @@ def publication_metadata(publication: Publication, fingerprint: str | None) -> d
 
 
 def range_metadata(
-    result: RangeResult, corpus_rows: int, state: RangeState, outages: Outages
+    result: RangeResult, outlook: Outlook, state: RangeState, outages: Outages
 ) -> dict[str, dg.MetadataValue]:
     """Return numbers under stable names for the plots, and text and tables to read.
 
     Rates and what follows from them describe what this run generated, and are left out where that is
     nothing. `state` is the range after the run.
     """
+    own, lab = outlook.backfill(result), outlook.backfill(result, LAB_CORPUS)
     numbers: dict[str, float | int | None] = {
         "abstracts_per_second": result.per_second,
         "generated_tokens_per_second": result.tokens_per_second,
@@ -71,14 +72,15 @@ def range_metadata(
         "peak_device_mib": result.engine.peak_device_bytes // 2**20
         if result.engine and result.engine.peak_device_bytes is not None
         else None,
-        "hours_for_this_corpus": _hours(result.days(corpus_rows)),
-        "days_for_this_corpus": result.days(corpus_rows),
-        "days_for_3_68_million": result.days(LAB_CORPUS),
+        "seconds_run_overhead": own.run_seconds if own else None,
+        "hours_for_this_corpus": own.seconds / 3600 if own else None,
+        "days_for_this_corpus": own.seconds / 86400 if own else None,
+        "days_for_3_68_million": lab.seconds / 86400 if lab else None,
         "dagster/partition_row_count": state.summarized,
         "pending": state.pending,
     }
     metadata: dict[str, dg.MetadataValue] = {
-        "overview": dg.MetadataValue.md(f"```\n{render_range_report(result, corpus_rows)}\n```")
+        "overview": dg.MetadataValue.md(f"```\n{render_range_report(result, outlook)}\n```")
     }
     metadata |= {
         name: dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.float(float(f"{value:.4g}"))
@@ -134,6 +136,3 @@ def range_metadata(
         )
     return metadata
 
-
-def _hours(days: float | None) -> float | None:
-    return None if days is None else days * 24

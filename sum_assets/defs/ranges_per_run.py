@@ -1,20 +1,18 @@
 """Chooses how many ID ranges a run of a backfill takes, so that a run lasts some minutes."""
 
-import math
 import statistics
 
 import dagster as dg
 
+from sum_assets.backfill_time import ranges_in_run
 from sum_assets.defs.asset_names import SUMMARIES
 
-#: Seconds that a run is to last: its own start, and the loading of the model, are some seconds.
-RUN_SECONDS = 300.0
 #: How many of the latest materializations tell the rate.
 _LATEST = 20
 
 
 def usual_ranges_per_run(instance: dg.DagsterInstance, ranges: int, rows_per_range: float, runs_at_once: int) -> int:
-    """Return how many ranges fill `RUN_SECONDS` at the rate of the latest runs; 1 where nothing was measured.
+    """Return how many ranges fill some minutes at the rate of the latest runs; 1 where nothing was measured.
 
     There are at least as many runs as may run at once.
     """
@@ -32,5 +30,4 @@ def usual_ranges_per_run(instance: dg.DagsterInstance, ranges: int, rows_per_ran
             seconds.append((total - load) / done)
     if not seconds:
         return 1
-    fitting = RUN_SECONDS / max(statistics.median(seconds) * rows_per_range, 1e-3)
-    return max(1, min(round(fitting), math.ceil(ranges / runs_at_once)))
+    return ranges_in_run(statistics.median(seconds) * rows_per_range, ranges, runs_at_once)

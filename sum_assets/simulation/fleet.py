@@ -1,11 +1,13 @@
 """Reads a fleet file: devices with their rates, how they fail, and what a run takes beside its batches."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sum_assets.backfill_time import FINISH_SECONDS, RANGE_SECONDS, ROWS_PER_RANGE, START_SECONDS, ranges_in_run
 from sum_assets.checked_yaml import read_checked
 from sum_assets.units import LAB_CORPUS
 
@@ -34,7 +36,7 @@ class Outages(_Section):
     noticed_within_seconds: float = Field(
         default=300,
         ge=0,
-        description="Longest time until another device can take the range: monitoring, and the 90 s of its lease.",
+        description="Longest time until another device can take the run: monitoring, and the 90 s of its lease.",
     )
 
 
@@ -84,19 +86,21 @@ class Runs(_Section):
     submit: float = Field(default=1, ge=0, description="From one run in the queue to the next.")
     poll: float = Field(default=5, ge=0, description="Between two checks of the queue.")
     start: float = Field(
-        default=20,
-        ge=0,
-        description="From the launch of a run to loading the model: processes, imports, the profile of the range.",
+        default=START_SECONDS, ge=0, description="From the launch of a run to loading the model: processes, imports."
     )
-    finish: float = Field(default=8, ge=0, description="From the last commit to the end of the run: publishing.")
+    per_range: float = Field(
+        default=RANGE_SECONDS, ge=0, description="For each ID range: its profile, counts and publication."
+    )
+    finish: float = Field(default=FINISH_SECONDS, ge=0, description="From the last commit to the end of the run.")
 
 
 class Fleet(_Section):
     """A full run over some devices, and how often to simulate it."""
 
     rows: int = Field(default=LAB_CORPUS, ge=1, description="Number of abstracts.")
-    rows_per_range: int = Field(
-        default=10_000, ge=1, description="Number of abstracts in each ID range, which is one run."
+    rows_per_range: int = Field(default=ROWS_PER_RANGE, ge=1, description="Number of abstracts in each ID range.")
+    ranges_per_run: int | None = Field(
+        default=None, ge=1, description="Number of ID ranges in each run. Default: as many as take five minutes."
     )
     repetitions: int = Field(default=200, ge=1, description="How often to simulate the run.")
     seed: int = Field(default=0, ge=0, description="Seed of the random numbers. Equal seeds give equal results.")
@@ -108,10 +112,19 @@ class Fleet(_Section):
         """The presets whose rates must come from the database."""
         return [group.preset for group in self.devices.values() if group.preset]
 
+    def ranges_in_run(self) -> int:
+        """Return how many ID ranges a run takes: as the file says, else by the rate, as a backfill does."""
+        ranges = math.ceil(self.rows / self.rows_per_range)
+        if self.ranges_per_run:
+            return min(self.ranges_per_run, ranges)
+        devices = sum(group.count for group in self.devices.values())
+        return ranges_in_run(self.rows_per_range * devices / self.abstracts_per_second, ranges, devices)
+
     def sizes(self) -> list[int]:
-        """Return the abstracts of each range: equal, but for the last."""
-        whole, rest = divmod(self.rows, self.rows_per_range)
-        return [self.rows_per_range] * whole + ([rest] if rest else [])
+        """Return the abstracts of each run, of equal ones but for the last."""
+        rows = self.rows_per_range * self.ranges_in_run()
+        whole, rest = divmod(self.rows, rows)
+        return [rows] * whole + ([rest] if rest else [])
 
     @property
     def abstracts_per_second(self) -> float:

@@ -49,7 +49,7 @@ class Simulation:
     """The result over all repetitions.
 
     `idle` is the share of all devices' time in which no summary was generated that was kept. `tail_hours` are from
-    the moment when a device finds no range left until the end. Lost rows were generated, and then generated again.
+    the moment when a device finds no run left until the end. Lost rows were generated, and then generated again.
     `example` is the first repetition.
     """
 

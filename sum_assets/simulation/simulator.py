@@ -1,5 +1,6 @@
-"""Discrete-event simulation of one full run: ID ranges go from Dagster's queue to devices, which fail and return."""
+"""Discrete-event simulation of one full run: runs go from Dagster's queue to devices, which fail and return."""
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -51,7 +52,7 @@ class _Plan:
 class Simulator:
     """The state of one trial.
 
-    The times of a range's batches are drawn all at once, and the range is one event. So millions of abstracts take
+    The times of a run's batches are drawn all at once, and the run is one event. So millions of abstracts take
     seconds to simulate.
     """
 
@@ -60,6 +61,9 @@ class Simulator:
         self._env = simpy.Environment()
         self._queue = simpy.Store(self._env)
         self._rows_left = fleet.sizes()
+        # What ranges take beside their abstracts is put at the end of a run, so that it does not count as work.
+        ranges = [math.ceil(rows / fleet.rows_per_range) for rows in self._rows_left]
+        self._finish = [fleet.runs.finish + fleet.runs.per_range * number for number in ranges]
         self._unfinished = len(self._rows_left)
         self._ended = self._env.event()
         self._queue_empty: float | None = None
@@ -73,16 +77,16 @@ class Simulator:
             devices = [_Device(number + i, group, seconds * self._noise(group.spread)) for i in range(group.count)]
             number += group.count
             for device in devices:
-                device.process = self._env.process(self._run_ranges(device))
+                device.process = self._env.process(self._take_runs(device))
             self._schedule_failures(group, devices)
 
     def run(self) -> Trial:
-        """Simulate until the last range is done. Raises UserError if failures keep it from ending."""
+        """Simulate until the last run is done. Raises UserError if failures keep it from ending."""
         fleet = self._fleet
         slowest = max(
-            fleet.rows_per_range / (g.abstracts_per_second or 1) + g.load_seconds for g in fleet.devices.values()
+            self._rows_left[0] / (g.abstracts_per_second or 1) + g.load_seconds for g in fleet.devices.values()
         )
-        each = fleet.runs.submit + fleet.runs.poll + fleet.runs.start + fleet.runs.finish
+        each = fleet.runs.submit + fleet.runs.poll + fleet.runs.start + self._finish[0]
         generating = fleet.rows / fleet.abstracts_per_second
         recovery = max(_recovery_seconds(group) for group in fleet.devices.values())
         limit = _GIVE_UP_FACTOR * (generating + slowest + len(self._rows_left) * each + fleet.runs.backfill + recovery)
@@ -106,7 +110,7 @@ class Simulator:
             if self._fleet.runs.submit:
                 yield self._env.timeout(self._fleet.runs.submit)
 
-    def _run_ranges(self, device: _Device) -> _Process:
+    def _take_runs(self, device: _Device) -> _Process:
         while True:
             request, index, plan, launched = self._queue.get(), None, None, 0.0
             if not request.triggered and self._queue_empty is None and self._env.now > self._all_submitted:
@@ -115,7 +119,7 @@ class Simulator:
                 index = yield request
                 if self._fleet.runs.poll:
                     yield self._env.timeout((self._tick - self._env.now) % self._fleet.runs.poll)
-                launched, plan = self._env.now, self._plan(device, self._rows_left[index])
+                launched, plan = self._env.now, self._plan(device, index)
                 yield self._env.timeout(plan.worked + plan.finish)
                 self._record(device, index, plan, launched)
                 self._unfinished -= 1
@@ -143,16 +147,16 @@ class Simulator:
     def _all_submitted(self) -> float:
         return self._fleet.runs.backfill + self._fleet.runs.submit * (len(self._rows_left) - 1)
 
-    def _plan(self, device: _Device, rows: int) -> _Plan:
-        runs, group = self._fleet.runs, device.group
+    def _plan(self, device: _Device, index: int) -> _Plan:
+        runs, group, rows, finish = self._fleet.runs, device.group, self._rows_left[index], self._finish[index]
         if not rows:  # all was committed before the failure: the model is not loaded again
-            return _Plan(runs.start, np.empty(0), runs.finish)
+            return _Plan(runs.start, np.empty(0), finish)
         sizes = _batches(rows, group.batch_size)
         noise = np.exp(group.batch_noise * self._random.standard_normal(len(sizes)) - group.batch_noise**2 / 2)
         ready = runs.start + group.load_seconds
         seconds_per_abstract = device.seconds_per_abstract * self._noise(group.run_noise)
         ends = ready + np.cumsum(sizes * noise) * seconds_per_abstract
-        return _Plan(ready, ends, runs.finish)
+        return _Plan(ready, ends, finish)
 
     def _record(self, device: _Device, index: int, plan: _Plan, launched: float) -> None:
         """Record what a run did until now, and how many abstracts it committed."""
@@ -175,7 +179,7 @@ class Simulator:
             self._spans.append(Span(number, "finishing", until[2], now, index))
 
     def _requeue(self, index: int, noticed: float) -> _Process:
-        """Queue a range again, behind all others: the repeated run is the newest."""
+        """Queue a run again, behind all others: what repeats it is the newest."""
         yield self._env.timeout(noticed)
         self._queue.put(index)
 
@@ -203,7 +207,7 @@ class Simulator:
 
 
 def _recovery_seconds(group: Group) -> float:
-    """Return the longest time that one failure of a group can keep a range or a device from going on."""
+    """Return the longest time that one failure of a group can keep a run or a device from going on."""
     crash = group.crashes.noticed_within_seconds if group.crashes else 0.0
     outage = max(group.outages.noticed_within_seconds, group.outages.repair_hours * 3600) if group.outages else 0.0
     return max(crash, outage)

@@ -20,7 +20,7 @@ class Span:
     kind: Kind
     start: float
     end: float
-    id_range: int | None = None
+    run: int | None = None
     rows: int = 0
 
 

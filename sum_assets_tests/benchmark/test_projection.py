@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sum_assets.backfill_time import FINISH_SECONDS, RANGE_SECONDS, START_SECONDS
 from sum_assets.benchmark.cell import CellResult
 from sum_assets.benchmark.confidence_interval import Noise, pooled_noise
 from sum_assets.benchmark.corpus_lengths import Corpus, mix_lengths
@@ -15,12 +16,13 @@ from sum_assets.database.source_profile import FRACTIONS, Lengths
 
 LOAD, PER_ROW, PER_TOKEN, PER_SQUARE, WRITE = 5.0, 0.3, 0.0005, 0.000001, 0.01
 BATCH, CELL = 16, 64
+BESIDE = START_SECONDS + FINISH_SECONDS + RANGE_SECONDS  # in a run of one range
 TOKENS = Tokens(base=40.0, per_character=0.25, limit=672)
 
 
-def corpus(characters: np.ndarray, rows: int, runs: int = 1) -> Corpus:
+def corpus(characters: np.ndarray, rows: int, ranges: int = 1) -> Corpus:
     profile = Lengths(rows, [int(c) for c in np.quantile(characters, FRACTIONS)])
-    return Corpus(rows, mix_lengths([profile]), runs, "recorded")
+    return Corpus(rows, mix_lengths([profile]), ranges, "recorded")
 
 
 def run(characters: np.ndarray, generator: np.random.Generator, noise: float) -> CellResult:
@@ -57,24 +59,30 @@ def test_the_corpus_counts_and_not_the_mean_of_the_sample(shift: float) -> None:
     others = lengths(generator, 4096, 1500 * shift)
     truth = run(others, generator, 0.0)
     projection = project(cells, corpus(others, 4096), TOKENS, padded_to=None, noise=None, summary_bytes=400)
-    assert projection.seconds == pytest.approx((truth.seconds or 0) + LOAD, rel=0.02)
+    assert projection.seconds == pytest.approx((truth.seconds or 0) + LOAD + BESIDE, rel=0.02)
     assert (projection.low, projection.high) == (None, None)
 
 
-def test_loading_counts_once_per_run_and_the_rest_by_rows() -> None:
+def test_loading_counts_once_per_run_what_ranges_take_by_range_and_the_rest_by_rows() -> None:
     generator = np.random.default_rng(0)
     sample = lengths(generator, 64)
     cells = [run(sample, generator, 0.0)]
-    whole = corpus(sample, 1000, runs=10)
+    whole = corpus(sample, 1000, ranges=10)
 
     def phases(of: Corpus) -> dict[str, float]:
         return project(cells, of, TOKENS, padded_to=None, noise=None, summary_bytes=400).phases
 
-    assert phases(whole)["load_model"] == 10 * LOAD
-    assert phases(whole)["write"] == pytest.approx(1000 * WRITE)
+    seconds = phases(whole)
+    assert sum(seconds[phase] for phase in ("generate", "write")) == pytest.approx(690, rel=0.1)
+    assert seconds.pop("load_model") == 3 * LOAD, "in runs of four ranges, five minutes each"
+    assert seconds.pop("runs") == 3 * (START_SECONDS + FINISH_SECONDS)
+    assert seconds.pop("ranges") == 10 * RANGE_SECONDS
+    assert seconds["write"] == pytest.approx(1000 * WRITE)
     larger = phases(whole.scaled(100_000))
-    assert larger.pop("load_model") == 10 * LOAD, "in ranges of 10,000"
-    assert larger == pytest.approx({phase: 100 * phases(whole)[phase] for phase in larger})
+    assert larger.pop("load_model") == 10 * LOAD, "in ranges of 10,000, each a run"
+    assert larger.pop("runs") == 10 * (START_SECONDS + FINISH_SECONDS)
+    assert larger.pop("ranges") == 10 * RANGE_SECONDS
+    assert larger == pytest.approx({phase: 100 * value for phase, value in seconds.items()})
 
 
 @pytest.mark.parametrize("replicates", [3, 5])
@@ -85,7 +93,7 @@ def test_the_interval_holds_new_runs_as_often_as_it_says(replicates: int) -> Non
         sample = lengths(generator, 64)
         cells = [run(sample, generator, 0.05) for _ in range(replicates)]
         others = lengths(generator, 300)
-        real = (run(others, generator, 0.05).seconds or 0) + LOAD
+        real = (run(others, generator, 0.05).seconds or 0) + LOAD + BESIDE
         projection = project(
             cells, corpus(others, 300), TOKENS,
             padded_to=None, noise=noise_of(cells), summary_bytes=400,
@@ -120,10 +128,11 @@ def test_what_has_several_batches_in_work_is_taken_as_a_whole(settings: dict[str
     projection = project(
         cells, corpus(sample, 640), TOKENS, padded_to=None, noise=noise_of(cells), summary_bytes=400
     )  # fmt: skip
-    assert projection.seconds == pytest.approx(100, rel=0.02)
+    assert projection.backfill.working == pytest.approx(100, rel=0.02)
     assert projection.low is not None
     assert projection.high is not None
-    assert 75 < projection.low < projection.high < 135
+    low, high = (100 * end / projection.seconds for end in (projection.low, projection.high))
+    assert 75 < low < high < 135
 
 
 @given(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sum_assets.backfill_time import Backfill
 from sum_assets.benchmark.projection import Projection
 from sum_assets.benchmark.range_size import advise_rows
 
@@ -16,6 +17,6 @@ from sum_assets.benchmark.range_size import advise_rows
     ],
 )
 def test_a_range_takes_an_hour_unless_there_were_too_many_or_too_few(rows: int, per_second: float, advice: str) -> None:
-    loading = 60.0
-    projection = Projection(rows, {"load_model": loading}, rows / per_second + loading, None, None, 0, 0)
+    backfill = Backfill(rows / per_second, 7, load_seconds=60)
+    projection = Projection(rows, backfill, {}, backfill.seconds, None, None, 0, 0)
     assert advise_rows(projection) == f"`sum-assets ranges {advice}"

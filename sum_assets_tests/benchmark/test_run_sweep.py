@@ -167,7 +167,7 @@ def test_a_preset_measured_alone_is_paired_with_a_baseline(corpus: Connection, s
     speedups = {p.preset: p.speedup for p in report.presets}
     assert speedups["fast"]
     assert speedups["slow"]
-    assert report.corpus.runs == 4
+    assert report.corpus.ranges == 4
 
 
 def test_outcomes_are_told_apart(corpus: Connection, summarizer: SummarizerSettings, t5: Path) -> None:

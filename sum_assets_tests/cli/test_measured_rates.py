@@ -70,7 +70,8 @@ def test_a_measured_preset_gives_rate_loading_batches_and_uncertainty(
 
     def simulated(fields: str = "") -> Any:
         path.write_text(
-            "rows: 40000\nrows_per_range: 100\nruns: {backfill: 0, submit: 0, poll: 0, start: 0, finish: 0}\n"
+            "rows: 40000\nrows_per_range: 100\nranges_per_run: 1\n"
+            "runs: {backfill: 0, submit: 0, poll: 0, start: 0, per_range: 0, finish: 0}\n"
             f"devices:\n  here: {{count: 1, preset: fast, run_noise: 0, batch_noise: 0{fields}}}\n"
         )
         code, out, err = run("simulate", path, "--json")

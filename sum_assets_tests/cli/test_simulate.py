@@ -26,7 +26,7 @@ def test_more_devices_are_compared(run: Callable[..., tuple[int, str, str]], tmp
     path = tmp_path / "fleet.yaml"
     noise = "uncertainty: 0, run_noise: 0, batch_noise: 0"
     path.write_text(
-        "rows: 40000\nrepetitions: 2\nruns: {backfill: 0, submit: 0, poll: 0, start: 0, finish: 0}\n"
+        "rows: 40000\nrepetitions: 2\nruns: {backfill: 0, submit: 0, poll: 0, start: 0, per_range: 0, finish: 0}\n"
         f"devices:\n  tpu: {{count: 3, abstracts_per_second: 1, measured: here, {noise}}}\n"
     )
     # Four ranges of 10,000 s each: three devices take as long as two, and eight as four.

@@ -76,7 +76,7 @@ class DagsterSite:
         self.keys = random.Random(0).sample(keys[1:-1], ranges)
         self._log = (folder / "ui.log").open("wb")
         self._ui = subprocess.Popen(
-            [sys.executable, "-m", "sum_assets.cli.main", "ui", "--port", str(PORT)],
+            [sys.executable, "-m", "sum_assets.cli.main", "ui", "--port", str(PORT), "--ranges-per-run", "1"],
             stdout=self._log, stderr=self._log, start_new_session=True,
         )  # fmt: skip
         _wait(self._answers, 120)

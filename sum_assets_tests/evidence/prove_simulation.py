@@ -51,11 +51,13 @@ def fleet_from(runs: list[RunTimes], killed_at: float) -> Fleet:
     return Fleet(
         rows=1,
         rows_per_range=ROWS,
+        ranges_per_run=1,
         repetitions=200,
         runs=Runs(
             backfill=queued[0],
             submit=(queued[-1] - queued[0]) / (len(queued) - 1),
             poll=max(0.0, 2 * mean(waits)),
+            per_range=0,  # part of the start and the end that were measured
             start=mean(r.began - r.launched for r in whole if r.began),
             finish=mean(r.ended - r.generated for r in whole if r.generated),
         ),

@@ -13,7 +13,7 @@ from sum_assets.simulation.monte_carlo import simulate
 from sum_assets.simulation.simulator import run_trial
 from sum_assets.simulation.trial import Trial
 
-QUIET = Runs(backfill=0, submit=0, poll=0, start=0, finish=0)
+QUIET = Runs(backfill=0, submit=0, poll=0, start=0, per_range=0, finish=0)
 
 
 def group(count: int = 1, rate: float = 2.0, noise: float = 0.0, **others: object) -> Group:
@@ -22,9 +22,15 @@ def group(count: int = 1, rate: float = 2.0, noise: float = 0.0, **others: objec
     return Group.model_validate(given | fields | others)
 
 
-def fleet(*groups: Group, rows: int = 1000, rows_per_range: int = 90, runs: Runs = QUIET, seed: int = 0) -> Fleet:
+def fleet(
+    *groups: Group, rows: int = 1000, rows_per_range: int = 90, ranges_per_run: int | None = 1, runs: Runs = QUIET,
+    seed: int = 0,
+) -> Fleet:  # fmt: skip
     devices = {f"group {i}": g for i, g in enumerate(groups)}
-    return Fleet(rows=rows, rows_per_range=rows_per_range, runs=runs, seed=seed, repetitions=3, devices=devices)
+    return Fleet(
+        rows=rows, rows_per_range=rows_per_range, ranges_per_run=ranges_per_run, runs=runs, seed=seed, repetitions=3,
+        devices=devices,
+    )  # fmt: skip
 
 
 _runs = st.builds(Runs, **{name: st.sampled_from([0.0, 0.7, 6.0]) for name in Runs.model_fields})
@@ -47,22 +53,25 @@ _groups = st.builds(
     outages=st.none() | _outages,
 )
 _fleets = st.builds(
-    lambda groups, rows, size, runs, seed: fleet(*groups, rows=rows, rows_per_range=size, runs=runs, seed=seed),
+    lambda groups, rows, size, ranges, runs, seed: fleet(
+        *groups, rows=rows, rows_per_range=size, ranges_per_run=ranges, runs=runs, seed=seed
+    ),
     st.lists(_groups, min_size=1, max_size=3),
     st.integers(1, 600),
     st.integers(5, 200),
+    st.sampled_from([None, 1, 3]),
     _runs,
     st.integers(0, 5),
 )
 
 
 def kept(trial: Trial) -> dict[int, int]:
-    """The abstracts that were committed, by range."""
+    """The abstracts that were committed, by run."""
     rows: dict[int, int] = {}
     for span in trial.spans:
         if span.kind == "working":
-            assert span.id_range is not None
-            rows[span.id_range] = rows.get(span.id_range, 0) + span.rows
+            assert span.run is not None
+            rows[span.run] = rows.get(span.run, 0) + span.rows
     return rows
 
 
@@ -71,10 +80,10 @@ def kept(trial: Trial) -> dict[int, int]:
 def test_whatever_fails_each_abstract_is_kept_once(of: Fleet) -> None:
     trial = run_trial(of)
     assert kept(trial) == dict(enumerate(of.sizes()))
-    # A device does one thing at a time, and a range is one device's at a time.
+    # A device does one thing at a time, and a run is one device's at a time.
     lanes: list[list[tuple[float, float]]] = []
     lanes += [[(s.start, s.end) for s in trial.spans if s.device == n] for n in {s.device for s in trial.spans}]
-    lanes += [[(s.start, s.end) for s in trial.spans if s.id_range == r] for r in range(len(of.sizes()))]
+    lanes += [[(s.start, s.end) for s in trial.spans if s.run == r] for r in range(len(of.sizes()))]
     for lane in lanes:
         for (_, before), (after, _) in pairwise(sorted(lane)):
             assert after >= before - 1e-6
@@ -108,14 +117,16 @@ def test_other_seeds_and_repetitions_are_other_runs() -> None:
 @settings(max_examples=60)
 @given(
     st.integers(1, 12), st.integers(1, 900), st.integers(5, 200),
-    st.sampled_from([0.0, 3.0]), st.sampled_from([0.0, 2.0]), st.sampled_from([0.0, 4.0]),
+    st.sampled_from([0.0, 3.0]), st.sampled_from([0.0, 2.0]), st.sampled_from([0.0, 4.0]), st.integers(1, 7),
 )  # fmt: skip
 def test_without_noise_and_failures_it_is_the_closed_form(
-    count: int, ranges: int, size: int, load: float, start: float, finish: float
+    count: int, number: int, size: int, load: float, start: float, finish: float, ranges: int
 ) -> None:
-    runs = QUIET.model_copy(update={"backfill": 11.0, "start": start, "finish": finish})
-    of = fleet(group(count, 2.0, load_seconds=load), rows=ranges * size, rows_per_range=size, runs=runs)
-    expected = 11 + math.ceil(ranges / count) * (start + load + size / 2 + finish)
+    """Of so many runs, each of several ranges."""
+    runs = QUIET.model_copy(update={"backfill": 11.0, "start": start, "per_range": 0.5, "finish": finish})
+    one = group(count, 2.0, load_seconds=load)
+    of = fleet(one, rows=number * ranges * size, rows_per_range=size, ranges_per_run=ranges, runs=runs)
+    expected = 11 + math.ceil(number / count) * (start + load + ranges * (size / 2 + 0.5) + finish)
     assert run_trial(of).seconds == pytest.approx(expected, rel=1e-9)
 
 
@@ -161,3 +172,16 @@ def test_a_recovery_longer_than_the_run_is_waited_for() -> None:
     crashes = Crashes(at_hours=(0.0,), noticed_within_seconds=0)
     of = fleet(group(2, batch_size=1, per_host=2, crashes=crashes, outages=outages), rows=1, rows_per_range=5)
     assert run_trial(of).seconds > 100 * 0.5, "with this seed the range is given back after minutes"
+
+
+def test_a_run_takes_as_many_ranges_as_in_a_backfill() -> None:
+    def ranges(devices: int, rate: float, in_file: int | None = None) -> int:
+        of = fleet(group(devices, rate), rows=36_800, rows_per_range=100, ranges_per_run=in_file)
+        return of.ranges_in_run()
+
+    assert ranges(1, 10.0) == 30, "five minutes"
+    assert ranges(1, 0.1) == 1, "a range takes longer"
+    assert ranges(8, 1e6) == 46, "all devices have work"
+    assert ranges(1, 10.0, 7) == 7
+    assert ranges(1, 10.0, 1000) == 368
+    assert fleet(group(1, 10.0), rows=2_500, rows_per_range=100, ranges_per_run=10).sizes() == [1000, 1000, 500]

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from dataclasses import replace
 from functools import cache, partial
 
 import dagster as dg
@@ -29,11 +29,12 @@ from sum_assets.defs.range_events import (
     newest_fingerprint,
 )
 from sum_assets.defs.resources import GpuResource, PostgresResource, SummarizerResource
+from sum_assets.defs.run_times import launched_at, start_seconds
 from sum_assets.errors import RangeError, StoppedError, UserError
 from sum_assets.id_range import IdRange
 from sum_assets.pipeline import summarize_range
 from sum_assets.progress import Progress, ProgressLog
-from sum_assets.range_report import render_range_report
+from sum_assets.range_report import Outlook, render_range_report
 from sum_assets.stopping import deadline, stop_between_batches
 from sum_assets.summarizer import Phases, open_summarizer, resolve_settings
 from sum_assets.summarizer.device_lease import device_lease
@@ -175,7 +176,8 @@ def _summarizing(
     """
     if config.limit is not None and config.limit < 1:
         raise UserError(f"limit is at least 1, not {config.limit}. Leave it out to take the whole range.")
-    stop_at = deadline(config.stop_at, _launched(context)) if config.stop_at else None
+    started = start_seconds(context)
+    stop_at = deadline(config.stop_at, launched_at(context)) if config.stop_at else None
     log = partial(_log, context)
     with device_lease(gpu.settings(), log) as leased:
         phases = Phases()
@@ -190,11 +192,12 @@ def _summarizing(
         if config.limit is None:
             with recorded_losses(database, device, context.run.run_id):
                 verdict = require_gate(database, resolved, store, open_engine, phases, log)
-        corpus_rows = database.run(count_source)
+        ranges = max(1, len(context.instance.get_dynamic_partitions(id_ranges.name or "")))
+        outlook = Outlook(database.run(count_source), ranges, 0.0, started)
         with stop_between_batches(stop_at) as stop:
 
             def summarize(id_range: IdRange) -> str:
-                nonlocal phases
+                nonlocal phases, outlook
                 own_phases, phases = phases, Phases()  # loading the model counts for the first range
                 if stop.signal is not None:
                     raise StoppedError(f"Stopped before {id_range.key}. Run it again: it goes on there.")
@@ -210,11 +213,12 @@ def _summarizing(
                         on_progress=ProgressLog(id_range.key, log, partial(_observe, context, id_range.key)),
                         stop=stop,
                     )
+                outlook = replace(outlook, load_seconds=outlook.load_seconds + result.phases["load_model"])
                 state = database.run(count_after_run, id_range, fingerprint)
                 if not state.source:
                     log(no_abstracts(id_range))
-                log(f"{id_range.key}\n{render_range_report(result, corpus_rows)}")
-                metadata = range_metadata(result, corpus_rows, state, database.outages)
+                log(f"{id_range.key}\n{render_range_report(result, outlook)}")
+                metadata = range_metadata(result, outlook, state, database.outages)
                 if verdict:
                     metadata["gate"] = dg.MetadataValue.text(describe(verdict))
                 log_materialization(context, SUMMARIES, id_range.key, _data_version(fingerprint, state), metadata)
@@ -234,13 +238,3 @@ def _log(context: dg.AssetExecutionContext, text: str) -> None:
 def _observe(context: dg.AssetExecutionContext, key: str, progress: Progress) -> None:
     so_far = {"done": progress.done, "total": progress.total, "abstracts_per_second_so_far": progress.per_second}
     context.log_event(dg.AssetObservation(SUMMARIES, partition=key, metadata=so_far))
-
-
-def _launched(context: dg.AssetExecutionContext) -> datetime:
-    """Return when the run was launched, or the backfill that it is part of."""
-    if backfill_id := context.run.tags.get("dagster/backfill"):
-        backfill = context.instance.get_backfill(backfill_id)
-        if backfill is not None:
-            return datetime.fromtimestamp(backfill.backfill_timestamp, tz=UTC)
-    record = context.instance.get_run_record_by_id(context.run.run_id)
-    return record.create_timestamp if record else datetime.now(tz=UTC)

@@ -17,6 +17,7 @@ from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 from psycopg import Connection
 from transformers import T5ForConditionalGeneration
 
+from sum_assets.backfill_time import FINISH_SECONDS, RANGE_SECONDS, START_SECONDS
 from sum_assets.benchmark import compare_engine
 from sum_assets.database.benchmark_results import GateVerdict
 from sum_assets.database.device_losses import record_loss, require_not_quarantined, reset
@@ -126,6 +127,10 @@ def test_a_range_goes_from_source_to_published(
     assert found["settings"]["precision"] == "float32"
     assert found["settings"]["model_revision"].startswith("sha256:")
     assert "10 abstracts summarized" in found["overview"]
+    assert "at this rate, with 3 ranges in a run:" in found["overview"]
+    overhead = START_SECONDS + found["seconds_load_model"] + FINISH_SECONDS
+    assert found["seconds_run_overhead"] == pytest.approx(overhead, rel=0.01)
+    assert found["hours_for_this_corpus"] * 3600 >= overhead + 3 * RANGE_SECONDS
     assert len(found["examples"].records if hasattr(found["examples"], "records") else found["examples"]) == 3
     assert metadata(instance, "abstracts", FIRST)["characters_p50"] > 0
     assert metadata(instance, "summary_table", FIRST)["fingerprint"] == found["fingerprint"]
