@@ -66,6 +66,12 @@ def dagster_dir(of: Path) -> Path:
     return of / "dagster"
 
 
+def dagster_is_here() -> bool:
+    """Return whether Dagster keeps its tables in the database of the corpus: not in a storage of the user's own."""
+    own_home = os.environ.get("DAGSTER_HOME")
+    return in_demo() or own_home in (None, "", str(dagster_dir(home())))
+
+
 def models_dir() -> Path:
     """Return the cache of converted models, shared by all homes: it depends on the files converted alone."""
     return base_dir() / "models"

@@ -1,5 +1,6 @@
 """Keeps the ID ranges that Dagster has registered apart: no two overlap, whoever adds them at once."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -34,11 +35,12 @@ def stored_keys(connection: Connection) -> list[str] | None:
 def ranges_in_runs(connection: Connection, ranges: Sequence[IdRange]) -> set[IdRange]:
     """Return those ranges that a run of Dagster has before it, by its tables in this database, if they are here."""
     found: set[IdRange] = set()
+    ordered = sorted(ranges)
     if _has_tables(connection):
         for keys in connection.execute(statement("keys_in_runs")):
             span, invalid = parse_keys(keys)
             if not invalid:  # else a run of a benchmark
-                found.update(r for r in ranges if span[0] <= r <= span[1])
+                found.update(ordered[bisect_left(ordered, span[0]) : bisect_right(ordered, span[1])])
     return found
 
 

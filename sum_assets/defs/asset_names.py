@@ -5,3 +5,5 @@ CORPUS_ASSETS = ABSTRACTS, SUMMARIES, SUMMARY_TABLE = ("abstracts", "summaries",
 #: What run configuration calls the step that materializes them.
 CORPUS_OP = SUMMARIES
 BENCHMARK_ASSETS = ("benchmark", "benchmark_report")
+#: What nothing materializes: a sensor records it.
+CORPUS_STATUS = "corpus_status"

@@ -1,10 +1,14 @@
-"""Turns what a run did for a range into the metadata of its materializations."""
+"""Turns what a run did for a range, and the status of the corpus, into the metadata of materializations."""
+
+import time
 
 import dagster as dg
 
+from sum_assets.database.corpus_status import CorpusStatus
 from sum_assets.database.publish import Publication
 from sum_assets.database.reconnect import Outages
 from sum_assets.database.source_profile import FRACTIONS, Profile
+from sum_assets.database.status import State
 from sum_assets.database.verify import RangeState
 from sum_assets.range_report import Outlook, RangeResult, render_range_report
 from sum_assets.units import LAB_CORPUS
@@ -136,3 +140,27 @@ def range_metadata(
         )
     return metadata
 
+
+#: The states of ID ranges that have plots, also while no range is in them.
+_PLOTTED: tuple[State, ...] = ("done", "running", "queued", "failed", "stale", "not begun")
+
+
+def status_metadata(status: CorpusStatus) -> dict[str, dg.MetadataValue]:
+    """Return the status of the corpus: numbers under stable names for the plots, and sentence and table to read."""
+    lines = ["| state | ID ranges | abstracts |", "|---|---:|---:|"]
+    lines += [f"| {state} | {n:,} | {status.abstracts[state]:,} |" for state, n in status.ranges.most_common()]
+    lines.append(f"| all | {len(status.statuses):,} | {status.abstracts.total():,} |")
+    metadata: dict[str, dg.MetadataValue] = {
+        "forecast": dg.MetadataValue.text(status.forecast or "Nothing was measured yet."),
+        "states": dg.MetadataValue.md("\n".join(lines)),
+    }
+    for unit, counts in (("ranges", status.ranges), ("abstracts", status.abstracts)):
+        metadata |= {f"{unit}_{s.replace(' ', '_')}": dg.MetadataValue.int(counts[s]) for s in _PLOTTED}
+    metadata["abstracts_left"] = dg.MetadataValue.int(status.left)
+    if status.rate and status.seconds_left:
+        metadata["abstracts_per_second"] = dg.MetadataValue.float(float(f"{status.rate.per_second:.4g}"))
+        for end, seconds in zip(("", "_low", "_high"), status.seconds_left, strict=True):
+            metadata[f"hours_left{end}"] = dg.MetadataValue.float(round(seconds / 3600, 4))
+            if status.goes_on:
+                metadata[f"ends_at{end}"] = dg.MetadataValue.timestamp(time.time() + seconds)
+    return metadata

@@ -1,17 +1,39 @@
-"""Adds ID ranges as the corpus grows, and ends runs whose process is gone."""
+"""Adds ID ranges as the corpus grows, ends runs whose process is gone, and records how far a backfill is."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import dagster as dg
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from psycopg import Connection
 
+from sum_assets.database.corpus_status import corpus_status
 from sum_assets.database.range_registry import parse_keys
 from sum_assets.database.ranges import full_ranges
+from sum_assets.defs.asset_names import CORPUS_ASSETS, CORPUS_STATUS
 from sum_assets.defs.lost_runs import CodeServer, end_lost_runs
+from sum_assets.defs.metadata import status_metadata
 from sum_assets.defs.partitions import id_ranges
 from sum_assets.defs.resources import PostgresResource
 from sum_assets.errors import UserError
 
 _BEGAN = time.time()  # the code server, which imports this
+#: The cursor of `record_corpus_status` where no backfill goes on; else it is when to record again.
+_IDLE = "idle"
+#: Seconds between two records: this share of the seconds that are left, and no more than so many. A backfill of weeks
+#: would otherwise leave tens of thousands.
+_SHARE_OF_REST, _LONGEST_PAUSE = 0.002, 600.0
+
+
+@contextmanager
+def _connection(postgres: PostgresResource) -> Iterator[Connection]:
+    """Open a connection; a UserError fails the tick in its own words."""
+    try:
+        with postgres.connection() as connection:
+            yield connection
+    except UserError as error:
+        raise dg.Failure(description=str(error)) from error
 
 
 @dg.sensor(
@@ -23,11 +45,8 @@ def end_runs_without_a_process(context: dg.SensorEvaluationContext, postgres: Po
     """End the runs that a crash of their machine left behind. Nothing is launched; Dagster's daemon retries them."""
     origin = context.code_location_origin
     server = CodeServer(origin.location_name, _BEGAN) if origin else None
-    try:
-        with postgres.connection() as connection:
-            ended = end_lost_runs(context.instance, connection, server)
-    except UserError as error:
-        raise dg.Failure(description=str(error)) from error
+    with _connection(postgres) as connection:
+        ended = end_lost_runs(context.instance, connection, server)
     return dg.SkipReason(
         "\n".join(f"Ended run {run_id}: {reason}" for run_id, reason in ended.items()) or "Every run has its process."
     )
@@ -45,11 +64,43 @@ def grow_id_ranges(context: dg.SensorEvaluationContext, postgres: PostgresResour
     keys = context.instance.get_dynamic_partitions(id_ranges.name or "")
     if not keys:
         return dg.SkipReason("There are no ID ranges yet. Run `sum-assets ranges --rows N` once.")
-    try:
-        with postgres.connection() as connection:
-            new = full_ranges(connection, parse_keys(keys)[0])
-    except UserError as error:
-        raise dg.Failure(description=str(error)) from error
+    with _connection(postgres) as connection:
+        new = full_ranges(connection, parse_keys(keys)[0])
     if not new:
         return dg.SkipReason("No full range of new abstracts.")
     return dg.SensorResult(dynamic_partitions_requests=[id_ranges.build_add_request([r.key for r in new])])
+
+
+@dg.sensor(
+    minimum_interval_seconds=60,
+    # It costs one small query a minute where no backfill goes on.
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Records how far a backfill of ID ranges is, and when it will end. It launches nothing.",
+)
+def record_corpus_status(
+    context: dg.SensorEvaluationContext, postgres: PostgresResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Record the status of the corpus while a backfill goes on, and once more after its end."""
+    goes_on, cursor = _backfill_goes_on(context.instance), context.cursor or _IDLE
+    if not goes_on and cursor == _IDLE:
+        return dg.SkipReason("No backfill of ID ranges goes on.")
+    if goes_on and cursor != _IDLE and time.time() < float(cursor):
+        return dg.SkipReason("It was recorded a moment ago, and the end is hours away.")
+    keys = context.instance.get_dynamic_partitions(id_ranges.name or "")
+    with _connection(postgres) as connection:
+        status = corpus_status(connection, parse_keys(keys)[0])
+    seconds, _, _ = status.seconds_left or (0.0, 0.0, 0.0)
+    due = time.time() + min(_SHARE_OF_REST * seconds, _LONGEST_PAUSE)
+    return dg.SensorResult(
+        asset_events=[dg.AssetMaterialization(CORPUS_STATUS, metadata=status_metadata(status))],
+        cursor=str(due) if goes_on else _IDLE,
+        skip_reason=status.forecast or "Recorded. No range is done yet, so nothing says when the backfill will end.",
+    )
+
+
+def _backfill_goes_on(instance: dg.DagsterInstance) -> bool:
+    statuses = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
+    backfills = instance.get_backfills(filters=BulkActionsFilter(statuses=statuses))
+    # One of a job names no assets. The only job with partitions is that of the corpus.
+    selected = [backfill.asset_selection for backfill in backfills]
+    return any(keys is None or any(key.to_user_string() in CORPUS_ASSETS for key in keys) for keys in selected)

@@ -9,7 +9,7 @@ import pytest
 from psycopg import Connection
 from psycopg.sql import Identifier
 
-from sum_assets.cli import status as status_command
+from sum_assets.database import corpus_status
 from sum_assets.database.connection import connect
 from sum_assets.database.coverage import Span, rows_in
 from sum_assets.database.publish import publish, unpublish
@@ -141,7 +141,7 @@ def test_the_longest_uncounted_are_counted_first(results: Connection, monkeypatc
 def test_status_says_what_is_recorded_and_verify_finds_what_is_not(
     run: Run, database: Connection, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status_command, "range_status", lambda c, ranges, in_runs: range_status(c, ranges, -1, in_runs))
+    monkeypatch.setattr(corpus_status, "range_status", lambda c, ranges, in_runs: range_status(c, ranges, -1, in_runs))
     database.execute(
         "INSERT INTO sum_assets.corpus_abstract (abstract_id, abstract) "
         "SELECT i, 'Text ' || i FROM generate_series(1, 30) AS i"
