@@ -16,6 +16,7 @@ from sum_assets.database.coverage import unusable_ids
 from sum_assets.database.problems import unusable_problem
 from sum_assets.database.ranges import scans_sequentially
 from sum_assets.database.roles import Roles, make_roles, parse_roles
+from sum_assets.database.source_change import is_tracking, stop_tracking, track_changes
 from sum_assets.database.source_table import index_advice, point_source, read_state, recorded_source, require_source
 from sum_assets.id_range import IdRange
 from sum_assets.ingest.records import ReaderOptions
@@ -39,6 +40,10 @@ def init(
     skip_bad_ids: Annotated[
         bool, typer.Option("--skip-bad-ids", help="Leave out rows whose ID no ID range can hold.")
     ] = False,
+    track: Annotated[
+        bool | None,
+        typer.Option("--track-changes/--no-track-changes", help="Have triggers on your table note what is edited."),
+    ] = None,
     roles: Annotated[
         str | None,
         typer.Option(help="Make roles that own, write and read: a prefix, or three names with commas between."),
@@ -57,8 +62,13 @@ def init(
             _make_roles(connection, named)
         if source:
             _point(connection, source, id_column, abstract_column, skip_bad_ids)
-        else:
+        elif track is not False:
             require_source(connection)
+        if track:
+            out.print(f"changes of {track_changes(connection)} are tracked", markup=False)
+        elif track is False or (source and is_tracking(connection)[0]):
+            stop_tracking(connection)
+            out.print("changes are not tracked any more")
 
 
 def _make_roles(connection: Connection, roles: Roles) -> None:

@@ -23,6 +23,7 @@ from sum_assets.database.range_count import may_record
 from sum_assets.database.range_lease import range_lease
 from sum_assets.database.range_registry import parse_keys, require_known
 from sum_assets.database.reconnect import Database, open_database
+from sum_assets.database.source_change import take_changes
 from sum_assets.database.source_table import source_moved
 from sum_assets.database.verify import RangeState, stray
 from sum_assets.errors import UserError
@@ -55,6 +56,8 @@ def verify(
                 problems = registry_problems(connection, keys)
             outside = sum(p.count for p in problems if p.kind in ("uncovered", "unusable_ids"))
         record = may_record(connection)
+        if record:
+            take_changes(connection, known)
     recounts = list(
         track(
             count_ranges(chosen, record=record), "verifying", total=len(chosen), console=err,

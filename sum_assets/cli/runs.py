@@ -12,6 +12,7 @@ import typer
 from sum_assets.cli.console import out, read_yaml
 from sum_assets.database import embedded, schema
 from sum_assets.database.connection import connect
+from sum_assets.database.count_ranges import count_edited
 from sum_assets.database.status import State, range_status
 from sum_assets.errors import UserError
 from sum_assets.paths import URL_VARIABLE, home, in_demo, postgres_dir, project_file
@@ -66,6 +67,8 @@ def backfill(
         wanted += [*(("failed",) if failed else ()), *(("stale",) if stale else ())]
         if wanted:
             with connect() as connection:
+                if stale:
+                    count_edited(connection, ranges)
                 ranges = [one.id_range for one in range_status(connection, ranges) if one.state in wanted]
             if not ranges:
                 raise UserError(f"No ID range is {' or '.join(wanted)}. `sum-assets status` shows what they are.")

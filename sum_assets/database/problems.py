@@ -8,6 +8,7 @@ from psycopg import Connection
 from sum_assets.database.coverage import SOURCE, rows_in, unusable_ids
 from sum_assets.database.range_count import Recount
 from sum_assets.database.range_registry import gaps, overlaps, parse_keys
+from sum_assets.database.source_change import is_tracking
 from sum_assets.database.source_table import VIEW, SourceRecord, recorded_source, source_moved
 from sum_assets.database.verify import RangeState, stray
 from sum_assets.id_range import LARGEST_ID, WIDTH, IdRange
@@ -37,6 +38,11 @@ def registry_problems(connection: Connection, keys: Sequence[str]) -> list[Probl
     unusable = unusable_ids(connection)
     outside = stray(connection, ranges)
     problems = [Problem("source_moved", 1, moved)] if moved else []
+    wanted, works = is_tracking(connection)
+    if wanted and not works:
+        says = "Changes of the source are to be tracked, but the triggers for that are gone or disabled"
+        fix = "Make them again, `sum-assets init --track-changes`; or track none: `sum-assets init --no-track-changes`."
+        problems.append(Problem("not_tracked", 1, f"{says}. {fix}"))
     problems += key_problems(ranges, invalid)
     if missing:
         rows = sum(span.rows for span in missing)

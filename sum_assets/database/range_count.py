@@ -103,9 +103,9 @@ def record_new(connection: Connection, ranges: Sequence[IdRange]) -> None:
 
 
 def recorded_counts(connection: Connection) -> dict[IdRange, RecordedCount]:
-    """Return what is recorded and still holds."""
-    query = "SELECT lo, hi, state, counted_at FROM sum_assets.range_count WHERE counted_at IS NOT NULL"
-    return {IdRange(lo, hi): RecordedCount(RangeState(**state), at) for lo, hi, state, at in connection.execute(query)}
+    """Return what is recorded and still holds: not of ranges with tracked edits that nobody has taken yet."""
+    rows = connection.execute(statement("range_count_recorded"))
+    return {IdRange(lo, hi): RecordedCount(RangeState(**state), at) for lo, hi, state, at in rows}
 
 
 def begun_of(connection: Connection, ranges: Sequence[IdRange]) -> set[IdRange]:

@@ -79,7 +79,7 @@ def point_source(
         )
     if text_type.category != "S":
         _explain_type(relation, id_type, text_type)
-    key = _key(id_type)
+    key = source_key(id_type)
     where = SQL(" WHERE {} BETWEEN 0 AND {}").format(key, LARGEST_ID) if skip_bad_ids else SQL("")
     view = statement("source_view_create").format(
         key=key, abstract=Identifier(text_type.name), table=relation.identifier, where=where
@@ -106,7 +106,8 @@ def point_source(
     return relation
 
 
-def _key(column: ColumnType) -> Composable:
+def source_key(column: ColumnType) -> Composable:
+    """Return the expression that makes an ID of a column."""
     if column.base in _INTEGERS:
         return Identifier(column.name)
     return SQL("(substring({} from '^(?:PMC)?([0-9]{{1,18}})$'))::bigint").format(Identifier(column.name))
@@ -121,7 +122,7 @@ def _explain_type(relation: Relation, id_type: ColumnType, text_type: ColumnType
     identifier = Identifier(text_type.name).as_string()
     raise UserError(
         f"{says} If it is to be decoded, write the view yourself:\n"
-        f"DROP VIEW IF EXISTS {VIEW};\nCREATE VIEW {VIEW} AS SELECT {_key(id_type).as_string()} AS abstract_id, "
+        f"DROP VIEW IF EXISTS {VIEW};\nCREATE VIEW {VIEW} AS SELECT {source_key(id_type).as_string()} AS abstract_id, "
         f"{decoded.format(identifier)} AS abstract FROM {relation};\nThen record it: {KEEP}."
     )
 
@@ -236,5 +237,5 @@ def index_advice(connection: Connection) -> str:
             f"{relation} is a foreign table: the index belongs on its server. If that does not help, copy it into a "
             f"{READABLE['m']}, and point --source at that."
         )
-    key = _key(pick_column(relation, columns_of(connection, relation), record.id_column))
+    key = source_key(pick_column(relation, columns_of(connection, relation), record.id_column))
     return SQL("CREATE INDEX ON {} (({}));").format(relation.identifier, key).as_string(connection)

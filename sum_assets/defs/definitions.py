@@ -8,7 +8,12 @@ from sum_assets.defs.assets.corpus_status import corpus_status
 from sum_assets.defs.console_log import console_log
 from sum_assets.defs.recorded_executor import recorded
 from sum_assets.defs.resources import GpuResource, PostgresResource, SummarizerResource, default_summarizer
-from sum_assets.defs.sensors import end_runs_without_a_process, grow_id_ranges, record_corpus_status
+from sum_assets.defs.sensors import (
+    end_runs_without_a_process,
+    grow_id_ranges,
+    record_corpus_status,
+    summarize_edited_ranges,
+)
 
 # One step at a time, each in a process of its own: what a step breaks in the driver ends with its process.
 # Nothing of that is the launch's to change: the empty schema refuses what Dagster would otherwise ignore.
@@ -25,7 +30,7 @@ summarize_corpus = dg.define_asset_job(
 defs = dg.Definitions(
     assets=[*dg.load_assets_from_package_module(assets), corpus_status],
     jobs=[summarize_corpus],
-    sensors=[end_runs_without_a_process, grow_id_ranges, record_corpus_status],
+    sensors=[end_runs_without_a_process, grow_id_ranges, record_corpus_status, summarize_edited_ranges],
     resources={
         # A bare instance would fall back to class defaults under a partial override.
         "gpu": GpuResource.configure_at_launch(),

@@ -1,4 +1,4 @@
-"""Adds ID ranges as the corpus grows, ends runs whose process is gone, and records how far a backfill is."""
+"""Adds ID ranges as the corpus grows, summarizes edited ones, ends lost runs, and records how far a backfill is."""
 
 import time
 from collections.abc import Iterator
@@ -9,15 +9,19 @@ from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from psycopg import Connection
 
 from sum_assets.database.corpus_status import corpus_status
+from sum_assets.database.count_ranges import count_edited
 from sum_assets.database.range_registry import parse_keys
 from sum_assets.database.ranges import full_ranges
 from sum_assets.defs.asset_names import CORPUS_ASSETS, CORPUS_STATUS
+from sum_assets.defs.edited_runs import runs_of_edited
 from sum_assets.defs.lost_runs import CodeServer, end_lost_runs
 from sum_assets.defs.metadata import status_metadata
 from sum_assets.defs.partitions import id_ranges
 from sum_assets.defs.resources import PostgresResource
 from sum_assets.errors import UserError
 
+#: For how long a tick counts ranges at most; Dagster ends one after a minute.
+_COUNT_SECONDS = 20.0
 _BEGAN = time.time()  # the code server, which imports this
 #: The cursor of `record_corpus_status` where no backfill goes on; else it is when to record again.
 _IDLE = "idle"
@@ -69,6 +73,23 @@ def grow_id_ranges(context: dg.SensorEvaluationContext, postgres: PostgresResour
     if not new:
         return dg.SkipReason("No full range of new abstracts.")
     return dg.SensorResult(dynamic_partitions_requests=[id_ranges.build_add_request([r.key for r in new])])
+
+
+@dg.sensor(
+    job_name="summarize_corpus",
+    minimum_interval_seconds=60,
+    description="Summarizes and publishes again the ID ranges that were edited since they were published. It needs "
+    "`sum-assets init --track-changes`.",
+)
+def summarize_edited_ranges(
+    context: dg.SensorEvaluationContext, postgres: PostgresResource
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """Request runs of the edited ranges, with the resources of their latest run."""
+    ranges, _ = parse_keys(context.instance.get_dynamic_partitions(id_ranges.name or ""))
+    with _connection(postgres) as connection:
+        edited = count_edited(connection, ranges, _COUNT_SECONDS)
+    requests = runs_of_edited(context.instance, ranges, {r: one.edited_at for r, one in edited.items() if one.to_do})
+    return requests or dg.SkipReason("No published range was edited, or runs of them wait or work already.")
 
 
 @dg.sensor(

@@ -290,6 +290,7 @@ READS: tuple[tuple[str, ...], ...] = (
 WRITES: tuple[tuple[str, ...], ...] = (
     POINT,
     ("init", "--roles", "lab"),
+    ("init", "--track-changes"),
     ("load", "corpus.csv"),
     ("ranges", "--rows", "5", "--reset", "--yes"),
     ("ranges", "--hours", "1", "--reset", "--yes"),
