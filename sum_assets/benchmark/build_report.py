@@ -3,10 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import median
 
 from psycopg import Connection
 
-from sum_assets.benchmark.confidence_interval import Estimate, Noise, estimate, paired_ratio, pooled_noise
+from sum_assets.benchmark.confidence_interval import Noise, estimate, pooled_noise
 from sum_assets.benchmark.corpus_lengths import Corpus
 from sum_assets.benchmark.preset_result import PresetResult
 from sum_assets.benchmark.projection import Tokens, project
@@ -31,9 +32,12 @@ def build_report(connection: Connection, measurements: Sequence[CellMeasurement]
     tokens = _tokens(working, texts)
     presets = [_preset(name, cells, working, texts, tokens, corpus, noise) for name, cells in by_name.items()]
     presets = [replace(p, efficiency=_efficiency(p, presets)) for p in presets]
-    presets.sort(key=lambda p: -p.rate.median if p.rate else math.inf)
-    rates = {name: {m.cell.replicate: _rate(m) for m in cells} for name, cells in working.items()}
-    return BenchmarkReport(presets, corpus, rates, _facts(measurements, corpus, noise))
+    paces = _paces(working)
+    # The fastest first; behind these what has no baseline beside it to compare with, and what has no rate.
+    presets.sort(key=lambda p: (p.rate is None, -median(paces[p.preset].values()) if paces[p.preset] else math.inf))
+    summarizer = measurements[0].cell.settings["summarizer"]
+    facts = _facts(measurements, corpus, noise)
+    return BenchmarkReport(presets, corpus, paces, facts, summarizer, _warning(working.get(BASELINE, [])))
 
 
 def _preset(
@@ -62,6 +66,7 @@ def _preset(
             noise=noise,
             summary_bytes=sum(len(s.summary.encode()) for s in summaries) / len(summaries),
         )
+    speedups = _speedups(cells, working.get(BASELINE, [])) if name != BASELINE else {}
     return PresetResult(
         preset=name,
         outcome=failure.outcome if failure else "ok",
@@ -69,7 +74,7 @@ def _preset(
         results=[m.result for m in cells],
         rate=estimate([_rate(m) for m in cells]) if cells else None,
         efficiency=None,
-        speedup=_speedup(cells, working.get(BASELINE, [])) if name != BASELINE else None,
+        speedup=estimate(list(speedups.values())) if speedups else None,
         quality=quality,
         gate=verdict,
         projection=projection,
@@ -93,15 +98,38 @@ def _judge(
     return quality, gate(quality, itself) if quality and itself else None
 
 
-def _speedup(cells: Sequence[CellMeasurement], baseline: Sequence[CellMeasurement]) -> Estimate | None:
+def _paces(working: dict[str, list[CellMeasurement]]) -> dict[str, dict[int, float]]:
+    """Return what ranks each preset, by replicate: its rate, or its speed-up where not all were measured in turn."""
+    baseline = working.get(BASELINE, [])
+    if not any(b.cell.paired_with for b in baseline):
+        return {name: {m.cell.replicate: _rate(m) for m in cells} for name, cells in working.items()}
+    paces = {name: _speedups(cells, baseline) for name, cells in working.items()}
+    return paces | {BASELINE: {m.cell.replicate: 1.0 for m in baseline}}
+
+
+def _speedups(cells: Sequence[CellMeasurement], baseline: Sequence[CellMeasurement]) -> dict[int, float]:
     """Return the ratio of rates by replicate, to the baseline paired with the preset or else to the common one."""
-    pairs = []
+    speedups = {}
     for m in cells:
         of_replicate = [b for b in baseline if b.cell.replicate == m.cell.replicate]
         paired = [b for b in of_replicate if b.cell.paired_with == m.cell.name]
         if candidates := paired or [b for b in of_replicate if not b.cell.paired_with]:
-            pairs.append((_rate(m), _rate(candidates[0])))
-    return paired_ratio([a for a, _ in pairs], [b for _, b in pairs]) if pairs else None
+            speedups[m.cell.replicate] = _rate(m) / _rate(candidates[0])
+    return speedups
+
+
+def _warning(baseline: Sequence[CellMeasurement]) -> str:
+    """Say where the machine was faster for some presets than for others; nothing where all were measured in turn."""
+    by_preset: dict[str | None, list[float]] = {}
+    for b in baseline:
+        by_preset.setdefault(b.cell.paired_with, []).append(_rate(b))
+    rates = [median(rates) for rates in by_preset.values()]
+    if len(rates) < 2 or max(rates) < 1.2 * min(rates):
+        return ""
+    return (
+        f"Beside the presets, the naive loop made {min(rates):.3f} to {max(rates):.3f} abstracts/s: they were measured "
+        "at different times. Compare their speed-ups; rates and days are those of each one's hour."
+    )
 
 
 def _tokens(working: dict[str, list[CellMeasurement]], texts: dict[str, dict[int, SampleSummary]]) -> Tokens | None:

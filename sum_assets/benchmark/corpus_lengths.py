@@ -19,9 +19,10 @@ _POINTS = 256  # at which each range's lengths are interpolated
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """What is to be summarized: `rows` abstracts, with the characters of evenly spaced ones, the shortest first.
+    """What is to be summarized: `rows` abstracts that have a text.
 
-    `ranges` is the number of ID ranges. `lengths_from` says in words how the lengths are known.
+    `characters` are those of evenly spaced ones, the shortest first. `ranges` is the number of ID ranges.
+    `lengths_from` says in words how the lengths are known.
     """
 
     rows: int
@@ -45,14 +46,16 @@ def read_corpus(connection: Connection, ranges: int) -> Corpus:
     rows = count_source(connection)
     lengths = recorded_lengths(connection)
     recorded = sum(p.rows for p in lengths)
+    with_text = recorded
     lengths_from = f"lengths recorded by `abstracts` in {len(lengths):,} ID ranges"
-    if not 0.99 < recorded / max(rows, 1) < 1.01:
+    if not 0.99 < recorded / max(rows, 1) < 1.01:  # or more have no text: how many is read, then, too
         lengths = [source_lengths(connection, DRAWN if rows > DRAWN else None)]
+        with_text = round(rows * lengths[0].rows / max(lengths[0].read, 1))
         read = f"lengths of {lengths[0].rows:,} abstracts drawn" if rows > DRAWN else "lengths read"
         lengths_from = f"{read} from the source (`abstracts` has recorded {recorded:,} of {rows:,})"
-    if not rows or not lengths[0].percentiles:  # or none has an ID
+    if not with_text or not lengths[0].percentiles:  # or none has an ID
         raise no_abstracts(connection)
-    return Corpus(rows, mix_lengths(lengths), ranges or math.ceil(rows / ROWS_PER_RANGE), lengths_from)
+    return Corpus(with_text, mix_lengths(lengths), ranges or math.ceil(rows / ROWS_PER_RANGE), lengths_from)
 
 
 def mix_lengths(ranges: Sequence[Lengths]) -> NDArray[np.float64]:

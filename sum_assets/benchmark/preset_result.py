@@ -8,7 +8,7 @@ from typing import Any
 from sum_assets.benchmark.cell import CellResult, Outcome
 from sum_assets.benchmark.confidence_interval import Estimate
 from sum_assets.benchmark.projection import Projection
-from sum_assets.benchmark.quality_gate import Gate, Quality
+from sum_assets.benchmark.quality_gate import ENOUGH, Gate, Quality
 from sum_assets.summarizer import GpuSettings
 from sum_assets.units import count, duration
 
@@ -46,6 +46,12 @@ class PresetResult:
     def recommendable(self) -> bool:
         """Whether it works and its summaries pass the gate."""
         return self.rate is not None and self.gate is not None and self.gate.passes
+
+    @property
+    def few(self) -> int | None:
+        """The number of abstracts that the gate compared, where it is too small. The naive loop always takes few."""
+        compared = self.quality.abstracts if self.gate and self.quality and not self.settings["naive"] else ENOUGH
+        return compared if compared < ENOUGH else None
 
     @property
     def peak_mib(self) -> int | None:
@@ -102,15 +108,16 @@ class PresetResult:
             result = f"{self.rate.median:.3g} abstracts/s"
         if self.gate:
             result += ", passes the gate" if self.gate.passes else ", fails the gate"
+        if self.few:
+            result += f", though with {self.few} abstracts instead of {ENOUGH}"
         if self.projection:
             result += f", {duration(self.projection.days)} for {count(self.projection.rows)} abstracts"
         return f"{self.description()}: {result}"
 
-    def run_configuration(self) -> dict[str, Any]:
-        """Return the run configuration of `summaries` for this preset, without what it leaves at its default."""
+    def gpu_configuration(self) -> dict[str, Any]:
+        """Return its settings for a run, without those that it leaves at their default."""
         fields = GpuSettings.model_fields
-        chosen = {k: v for k, v in self.settings.items() if k in fields and v != fields[k].default}
-        return {"resources": {"gpu": {"config": chosen}}}
+        return {k: v for k, v in self.settings.items() if k in fields and v != fields[k].default}
 
     def as_json(self) -> dict[str, Any]:
         """Return plain numbers; an interval without an end is null."""

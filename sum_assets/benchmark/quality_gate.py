@@ -15,6 +15,8 @@ NGRAM = 4
 #: The gate compares this many words of each summary. Greedy texts that differ once stay different, so over whole
 #: texts a long output limit alone would look like a loss.
 OPENING = 32
+#: The gate tells much only with so many abstracts: fewer, and single texts decide.
+ENOUGH = 32
 _WORD = re.compile(r"[a-z0-9]+")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 

@@ -16,14 +16,17 @@ from sum_assets.errors import UserError
 class BenchmarkReport:
     """All presets, the fastest first and those without a rate last, and what they were measured on.
 
-    `rates` has the abstracts per second of each preset by replicate. `facts` are what a reader needs to judge the
-    numbers, by name.
+    `paces` has what ranks each preset, by replicate: abstracts per second, or where the presets were not measured in
+    turn, the speed-up over the baseline measured beside it. `facts` are what a reader needs to judge the numbers, by
+    name, and `warning` is what spoils them. `summarizer` are the settings of the model.
     """
 
     presets: list[PresetResult]
     corpus: Corpus
-    rates: dict[str, dict[int, float]]
+    paces: dict[str, dict[int, float]]
     facts: dict[str, str]
+    summarizer: dict[str, Any]
+    warning: str
 
     @cached_property
     def winner(self) -> PresetResult | None:
@@ -35,14 +38,14 @@ class BenchmarkReport:
         """The presets that pass the gate and that may be as fast as the winner: their ratio's interval covers 1."""
         if self.winner is None:
             return []
-        best = self.rates[self.winner.preset]
+        best = self.paces[self.winner.preset]
         ties = []
         for other in self.presets:
-            rates = self.rates.get(other.preset, {})
-            both = sorted(best.keys() & rates.keys())
+            paces = self.paces.get(other.preset, {})
+            both = sorted(best.keys() & paces.keys())
             if not other.recommendable or other is self.winner or len(both) < 2:
                 continue
-            if paired_ratio([best[r] for r in both], [rates[r] for r in both]).undecided:
+            if paired_ratio([best[r] for r in both], [paces[r] for r in both]).undecided:
                 ties.append(other.preset)
         return ties
 
@@ -73,5 +76,8 @@ class BenchmarkReport:
         return {key: column for key, column in values.items() if any(value != column[0] for value in column)}
 
     def run_configuration(self) -> dict[str, Any]:
-        """Return the run configuration of `summaries` for the winner."""
-        return self.winner.run_configuration() if self.winner else {}
+        """Return the run configuration of `summaries` for the winner, with the model that was measured."""
+        if self.winner is None:
+            return {}
+        settings = {"gpu": self.winner.gpu_configuration(), "summarizer": self.summarizer}
+        return {"resources": {name: {"config": config} for name, config in settings.items()}}

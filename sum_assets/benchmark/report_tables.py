@@ -39,6 +39,7 @@ def results(report: BenchmarkReport) -> Section:
                 f"{p.preset}: the sample has {most} abstracts, so no batch was larger. Measure a batch of "
                 f"{p.settings['batch_size']} with a sample of as many or more."
             )
+    notes += [report.warning] if report.warning else []
     if projected := next((p.projection for p in report.presets if p.projection), None):
         notes.append(f"Days: to summarize {count(projected.rows)} abstracts without a break.")
     headings = ["preset", "outcome", "abstracts/s", "speed-up (95 %)", "gate", "days"]

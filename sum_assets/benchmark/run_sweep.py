@@ -6,6 +6,7 @@ import platform
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -23,6 +24,7 @@ from sum_assets.summarizer import SummarizerSettings
 from sum_assets.summarizer.device_lease import device_lease
 from sum_assets.summarizer.engine_environments import versions_of
 from sum_assets.summarizer.engine_registry import libraries_in_process
+from sum_assets.units import duration
 
 _VERSIONED = sorted({"sum-assets", "bitsandbytes", "torchao"} | libraries_in_process())
 
@@ -121,7 +123,8 @@ def run_sweep(
     measures all again. A sweep that was killed resumes where it stopped.
 
     `on_result` is called with every result, whether it is new, and how many there will be; `log` with a line as each
-    measurement begins, and while a device is waited for. Raises UserError for a preset that the sweep does not have.
+    measurement begins, with the time that is left, and while a device is waited for. Raises UserError for a preset
+    that the sweep does not have.
     """
     sweep.require_presets(presets)
     cells, warm_up = plan(connection, sweep, summarizer)
@@ -129,21 +132,28 @@ def run_sweep(
     known = {} if force else _results(connection, [c.key for c in cells])
     unmeasured = {(c.name, c.replicate) for c in cells if not c.paired_with and c.key not in known}
 
+    def is_wanted(name: str, replicate: int) -> bool:
+        return name in selected or (name, replicate) == (REFERENCE, 1)
+
     def is_selected(cell: Cell) -> bool:
         if cell.paired_with:
             # A baseline measured now does not pair with what was measured earlier.
             pairs = cell.key in known or (cell.paired_with, cell.replicate) in unmeasured
-            return alone and cell.paired_with in selected and pairs
-        return cell.name in selected or (cell.name, cell.replicate) == (REFERENCE, 1)
+            return alone and pairs and is_wanted(cell.paired_with, cell.replicate)
+        return is_wanted(cell.name, cell.replicate)
 
     chosen = [cell for cell in cells if is_selected(cell)]
+    began, done = time.monotonic(), 0
     measurements: list[CellMeasurement] = []
     for number, cell in enumerate(chosen, 1):
         if cell.paired_with and measurements[-1].result.outcome != "ok":
             continue  # the preset has no speed to compare
         new = cell.key not in known
         if new:
-            log(f"measuring {cell.name}, replicate {cell.replicate} ({number} of {len(chosen)})")
+            to_do = sum(c.key not in known for c in chosen[number - 1 :])
+            left = f", about {duration((time.monotonic() - began) / done * to_do / 86400)} left" if done else ""
+            log(f"measuring {cell.name}, replicate {cell.replicate} ({number} of {len(chosen)}{left})")
+            done += 1
         result = _measure(connection, cell, warm_up, sweep, summarizer, log) if new else known[cell.key]
         measurements.append(CellMeasurement(cell, result))
         on_result(measurements[-1], new, len(chosen))

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from sum_assets.checked_yaml import line_of, read_checked
 from sum_assets.errors import UserError
-from sum_assets.summarizer import GpuSettings
+from sum_assets.summarizer import GpuSettings, SummarizerSettings
 
 BASELINE = "baseline"
 REFERENCE = "reference"
@@ -120,3 +120,38 @@ def read_sweep(path: Path) -> Sweep:
     except ValueError as error:
         raise UserError(f"{path}, line {line_of(tree, ('grid',))}: {error}") from error
     return sweep
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Summarizer(SummarizerSettings):
+    model_config = ConfigDict(frozen=True, protected_namespaces=(), extra="forbid")
+
+
+class _Configured(_Strict):
+    config: _Summarizer
+
+
+class _Resources(_Strict):
+    summarizer: _Configured
+
+
+class _RunConfiguration(_Strict):
+    resources: _Resources
+
+
+def read_summarizer(path: Path, default: SummarizerSettings) -> SummarizerSettings:
+    """Read the model's settings from a run configuration, the others by default. Raises UserError where it has more."""
+    try:
+        configuration, _ = read_checked(path, _RunConfiguration, "configuration")
+    except UserError as error:
+        if not isinstance(error.__cause__, ValidationError):
+            raise
+        raise UserError(
+            f"{error}. A sweep takes the model of a run configuration, and nothing else: `resources: {{summarizer: "
+            "{config: {model: ...}}}`. The settings of `gpu` are those of its presets."
+        ) from error
+    changes = configuration.resources.summarizer.config.model_dump(exclude_unset=True)
+    return SummarizerSettings.model_validate(default.model_dump() | changes)

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+import yaml
 from rich.box import SIMPLE
 from rich.table import Table
 
-from sum_assets.cli.console import err, out, progress_bar, read_yaml, shipped, writing
+from sum_assets.cli.console import err, out, progress_bar, shipped, writing
 from sum_assets.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,29 +25,34 @@ app = typer.Typer()
 @app.command()
 def sweep(
     file: Annotated[Path, typer.Argument(help="A sweep file, such as sweeps/cpu.yaml.")],
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file of summarizer settings.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Run configuration with the model alone, a YAML file.")
+    ] = None,
 ) -> None:
     """Register a sweep: its presets become the partitions of the asset `benchmark`."""
-    from pydantic import ValidationError
-
-    from sum_assets.benchmark.sweep import read_sweep
+    from sum_assets.benchmark.sweep import read_summarizer, read_sweep
     from sum_assets.database import schema
     from sum_assets.database.benchmark_results import store_sweep
     from sum_assets.database.connection import connect
+    from sum_assets.database.source_table import read_state
     from sum_assets.defs.instance import open_instance, register_presets
     from sum_assets.defs.resources import default_summarizer
-    from sum_assets.summarizer import SummarizerSettings
 
     plan = read_sweep(shipped(file))
-    try:
-        summarizer = SummarizerSettings.model_validate(default_summarizer().model_dump() | read_yaml(config))
-    except ValidationError as error:
-        raise UserError(f"{config}: {error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from error
+    default = default_summarizer()
+    summarizer = read_summarizer(config, default) if config else default
     with connect() as connection, open_instance() as instance:
         schema.require_schema(connection)
+        source = ", ".join(read_state(connection)[1]) or "no table"
         store_sweep(connection, plan.model_dump(), summarizer.model_dump())
         register_presets(instance, list(plan.all_presets()))
     out.print(f"{len(plan.all_presets())} presets registered: {', '.join(plan.all_presets())}", markup=False)
+    out.print(
+        f"model {summarizer.model}, at most {summarizer.max_input_tokens} tokens in and "
+        f"{summarizer.max_output_tokens} out; {plan.sample} abstracts of {source}, {plan.replicates} times",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 Rows = Annotated[int | None, typer.Option(help="Project to a corpus of this many abstracts.", min=1)]
@@ -101,6 +107,9 @@ def benchmark(
         print(render.as_json(benchmark_report))
     else:
         _print_report(benchmark_report)
+    asked = [p for p in benchmark_report.presets if p.preset in chosen or not chosen]
+    if not any(p.rate for p in asked):
+        raise UserError(f"Nothing could be measured. {asked[0].sentence()}")
 
 
 @app.command()
@@ -202,4 +211,6 @@ def _print_report(benchmark_report: "BenchmarkReport", compared: bool = False) -
         out.print(table)
         out.print(section.note, markup=False, style="dim", end="\n" if section.note else "")
     out.print(benchmark_report.sentence, markup=False, style="bold")
+    if configuration := benchmark_report.run_configuration():
+        out.print(f"Run configuration:\n{yaml.safe_dump(configuration)}", markup=False, soft_wrap=True)
     out.print("Quality, details and plots: sum-assets report --output report.html", style="dim")

@@ -19,7 +19,7 @@ FRACTIONS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A range of the source as it is now; lengths in characters, percentiles at `FRACTIONS`."""
+    """A range of the source as it is now; lengths in characters of rows with a text, percentiles at `FRACTIONS`."""
 
     rows: int
     ids: int
@@ -30,6 +30,11 @@ class Profile:
     mean_characters: float
     percentiles: list[int]
     content_hash: str
+
+    @property
+    def with_text(self) -> int:
+        """Rows that hold something to summarize."""
+        return self.rows - self.null_rows - self.empty_rows - self.blank_rows
 
 
 def profile(connection: Connection, id_range: IdRange) -> Profile:
@@ -43,15 +48,16 @@ def profile(connection: Connection, id_range: IdRange) -> Profile:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """How long the abstracts of so many rows are: characters at `FRACTIONS`."""
+    """How long so many rows with a text are: characters at `FRACTIONS`. `read` counts the other rows, too."""
 
     rows: int
     percentiles: list[int]
+    read: int = 0
 
 
 def record_profile(connection: Connection, id_range: IdRange, profile: Profile) -> None:
-    """Keep a range's rows and lengths, for projections; those of ranges that it replaces go."""
-    parameters = {"lo": id_range.lo, "hi": id_range.hi, "rows": profile.rows, "percentiles": profile.percentiles}
+    """Keep a range's rows with a text and their lengths, for projections; those of ranges that it replaces go."""
+    parameters = {"lo": id_range.lo, "hi": id_range.hi, "rows": profile.with_text, "percentiles": profile.percentiles}
     connection.execute(statement("range_profile_record"), parameters)
 
 

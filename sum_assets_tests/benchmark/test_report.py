@@ -76,12 +76,14 @@ def test_every_format_says_the_same(corpus: Connection, t5: Path) -> None:
     assert float(from_csv["fp32-8"]["speedup"]) == fast["speedup"]
 
     markdown = render.as_markdown(report)
+    assert f"model: {t5}" in markdown, "the winner's configuration has the model"
     assert report.sentence in markdown
     assert "| 50% |" in markdown
     assert re.search(r"baseline \(.* passes the gate, .* for 3.68 million abstracts", report.sentence)
     assert "nowhere: device cuda:99: torch sees" in markdown
 
     page = render.as_html(report)
+    assert f"model: {t5}" in page
     assert page.count("<svg") == 5
     assert not re.search(r"(src|href)=.http", page), "one file that needs no other"
     assert "<b>" not in page
@@ -114,3 +116,16 @@ def test_lengths_come_from_what_was_recorded_where_that_is_all(corpus: Connectio
     assert recorded.rows == len(recorded.characters) == 40
     record_profile(corpus, IdRange(1, 40), profile(corpus, IdRange(1, 40)))
     assert "in 1 ID ranges" in read_corpus(corpus, 0).lengths_from, "ranges that were cut anew replace the old"
+
+
+@pytest.mark.parametrize("drawn", [20_000, 39])
+def test_a_corpus_is_what_has_a_text(corpus: Connection, monkeypatch: pytest.MonkeyPatch, drawn: int) -> None:
+    monkeypatch.setattr("sum_assets.benchmark.corpus_lengths.DRAWN", drawn)
+    blank = "UPDATE sum_assets.corpus_abstract SET abstract = %s WHERE abstract_id %% 10 = %s"
+    for text, digit in (("", 1), (" \n\t\u2003", 2)):
+        corpus.execute(blank, [text, digit])
+    assert read_corpus(corpus, 0).rows == pytest.approx(32, abs=1), "of 40 rows"
+    assert min(read_corpus(corpus, 0).characters) > 4
+    monkeypatch.setattr("sum_assets.benchmark.corpus_lengths.DRAWN", 20_000)
+    record_profile(corpus, IdRange(1, 40), profile(corpus, IdRange(1, 40)))
+    assert read_corpus(corpus, 0).rows == 32

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from sum_assets.benchmark.sweep import BASELINE, REFERENCE, read_sweep
+from sum_assets.benchmark.sweep import BASELINE, REFERENCE, read_summarizer, read_sweep
 from sum_assets.errors import UserError
 from sum_assets.paths import project_file
+from sum_assets.summarizer import SummarizerSettings
 
 
 @pytest.mark.parametrize("path", sorted(project_file("sweeps").glob("*.yaml")), ids=lambda path: path.stem)
@@ -56,3 +57,30 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, message
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         read_sweep(path)
+
+
+def test_the_model_is_configured_as_in_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "model.yaml"
+    path.write_text("resources: {summarizer: {config: {model: other, num_beams: 2}}}")
+    settings = read_summarizer(path, SummarizerSettings(max_output_tokens=96, num_beams=3))
+    assert settings == SummarizerSettings(model="other", max_output_tokens=96, num_beams=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: other\n", "resources: Field required"),
+        ("resources: {gpu: {config: {batch_size: 8}}}\n", "resources.summarizer: Field required"),
+        ("resources:\n  summarizer:\n    config: {modell: other}\n", "line 3: .*config.modell: Extra inputs"),
+        ("resources:\n  summarizer:\n    config: {max_output_tokens: -5}\n", "line 3: .*at least 1, not -5"),
+        ("resources: {summarizer: {config: {}}, gpu: {config: {}}}\n", "resources.gpu: Extra inputs are not permitted"),
+        ("resources: {summarizer: {config: {}}}\nops: {}\n", "line 2: ops: Extra inputs are not permitted"),
+        ("", "resources: Field required"),
+    ],
+)
+def test_what_a_sweep_does_not_take_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "model.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as refused:
+        read_summarizer(path, SummarizerSettings())
+    assert "`resources: {summarizer: {config: {model: ...}}}`" in str(refused.value)

@@ -44,7 +44,7 @@ def measure(folder: Path) -> None:
     sweep = folder / "sweep.yaml"
     sweep.write_text(yaml.safe_dump(SWEEP))
     model = folder / "model.yaml"
-    model.write_text(yaml.safe_dump(MODEL))
+    model.write_text(yaml.safe_dump({"resources": {"summarizer": {"config": MODEL}}}))
     newer = pubmed_file()
     files = [str(newer), str(newer.with_name("pubmed20n0014.xml.gz"))]
     for arguments in (

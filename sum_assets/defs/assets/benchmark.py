@@ -1,5 +1,7 @@
 """The assets of the benchmark: one partition for each preset, and the report over all."""
 
+import warnings
+from collections.abc import Iterator
 from typing import cast
 
 import dagster as dg
@@ -19,19 +21,38 @@ from sum_assets.errors import UserError
 presets = dg.DynamicPartitionsDefinition(name="preset")
 
 
+def _gate_check() -> dg.AssetCheckSpec:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)  # that a check may have partitions is new in Dagster
+        return dg.AssetCheckSpec(
+            "gate",
+            asset="benchmark",
+            partitions_def=presets,
+            description="The summaries are as good as those of full precision.",
+        )
+
+
 class BenchmarkConfig(dg.Config):
     """How to measure."""
 
     force: bool = Field(default=False, description="Measure again what is measured already.")
 
 
-@dg.asset(partitions_def=presets, group_name="benchmark", kinds={"python"}, code_version="1", pool="gpu")
+@dg.asset(
+    partitions_def=presets,
+    group_name="benchmark",
+    kinds={"python"},
+    code_version="1",
+    pool="gpu",
+    check_specs=[_gate_check()],
+)
 def benchmark(
     context: dg.AssetExecutionContext, config: BenchmarkConfig, postgres: PostgresResource
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """One preset, measured on a fixed sample of the whole corpus, in turn with the baseline. Nothing is published.
 
     The settings are those of the preset. Register presets with `sum-assets sweep FILE`.
+    Fails where it could not be measured.
     """
     with failing_clearly(context), postgres.connection() as connection:
         for key in {"gpu", "summarizer"} & set(cast(dict[str, object], context.run.run_config.get("resources") or {})):
@@ -57,10 +78,15 @@ def benchmark(
             on_result=log_result,
             log=context.log.info,
         )
-        for preset in build_report(connection, measurements, _corpus(context, connection)).presets:
-            if preset.preset in keys:
-                context.add_asset_metadata(_metadata(preset), partition_key=preset.preset)
-    return dg.MaterializeResult()
+        report = build_report(connection, measurements, _corpus(context, connection))
+        measured = [preset for preset in report.presets if preset.preset in keys]
+        if failed := [preset.sentence() for preset in measured if preset.rate is None]:
+            raise UserError("\n".join(failed))
+        for preset in measured:
+            context.add_asset_metadata(_metadata(preset), partition_key=preset.preset)
+    passes = all(p.recommendable for p in measured)
+    verdicts = "; ".join(f"{p.preset} {p.gate or 'is not judged, without a reference'}" for p in measured)
+    yield dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=passes, description=verdicts)])
 
 
 def _corpus(context: dg.AssetExecutionContext, connection: Connection) -> Corpus:

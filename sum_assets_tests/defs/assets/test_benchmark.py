@@ -7,6 +7,8 @@ import dagster as dg
 import pytest
 from psycopg import Connection
 
+from sum_assets.benchmark import build_report
+from sum_assets.benchmark.quality_gate import Gate
 from sum_assets.benchmark.run_sweep import registered_sweep
 from sum_assets.benchmark.sweep import BASELINE, REFERENCE, Sweep
 from sum_assets.database.benchmark_results import store_sweep
@@ -52,31 +54,45 @@ def metadata(result: Any) -> dict[str, Any]:
     return {name: value.value for name, value in event.materialization.metadata.items()}
 
 
-def test_presets_are_measured_and_reported(registered: Connection, instance: dg.DagsterInstance) -> None:
+def test_presets_are_measured_and_reported(
+    registered: Connection, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     result = run(instance, "benchmark_report", None, {})
     assert "Nothing of the registered sweep is measured yet" in failure_message(result)
     result = run(instance, "benchmark", "batched", {"resources": {"gpu": {"config": {"batch_size": 2}}}})
     assert "A preset takes its settings from the sweep alone. Remove 'gpu' from" in failure_message(result)
-    values = metadata(run(instance, "benchmark", "batched", {}))
+    result = run(instance, "benchmark", "batched", {})
+    values = metadata(result)
+    (check,) = result.get_asset_check_evaluations()
+    assert (check.check_name, check.partition, check.passed, check.description) == (
+        ("gate", "batched", True, "batched passes")
+    )
     assert values["outcome"] == "ok"
     assert values["speedup"] > 0
     assert "speedup_low" not in values, "one replicate has no interval"
     assert (values["same"], values["gate"]) == (1.0, "passes")
     assert values["sentence"].startswith("batched (float32, batch 8 on cpu): ")
     assert values["settings"]["batch_size"] == 8
-    values = metadata(run(instance, "benchmark", "not-here", {}))
-    assert (values["outcome"], "abstracts_per_second" in values) == ("unsupported", False)
-    assert "torch sees" in values["sentence"]
+    with monkeypatch.context() as patch:
+        patch.setattr(build_report, "gate", lambda *_: Gate(passes=False, reason="writes other texts"))
+        result = run(instance, "benchmark", "batched", {})
+        (check,) = result.get_asset_check_evaluations()
+        assert (result.success, check.passed) == (True, False)
+        assert check.description == "batched fails: writes other texts"
+    result = run(instance, "benchmark", "not-here", {})
+    assert (result.success, result.get_asset_materialization_events()) == (False, []), "it is no green partition"
+    assert failure_message(result).startswith("not-here: unsupported. device cuda:99: torch sees")
     values = metadata(run(instance, "benchmark_report", None, {}))
     assert {row["preset"] for row in values["json"]} == {BASELINE, REFERENCE, "batched", "not-here"}
     assert "passes the gate" in values["winner"]
     assert "precision: float32" in values["run_configuration"]
+    assert "max_output_tokens: 16" in values["run_configuration"], "of the model, too"
     assert values["results"].count("\n| ") == 5
     assert values["plot_speed_and_quality"].startswith("![plot](data:image/png;base64,")
     assert sum(len(str(value)) for value in values.values()) < 200_000, "the event log keeps it"
     assert list(registered_sweep(registered)[0].presets) == ["not-here", "batched"], "in the order of the file"
     cells = registered.execute("SELECT count(*), count(DISTINCT cell) FROM sum_assets.benchmark_result").fetchall()
-    assert cells == [(4, 4)], "each, beside what works its baseline, and the reference once"
+    assert cells == [(5, 5)], "each, beside what works its baseline, and the reference once"
 
 
 def test_without_a_sweep_the_error_says_how_to_register_one(database: Connection, instance: dg.DagsterInstance) -> None:
