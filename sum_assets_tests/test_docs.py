@@ -12,7 +12,7 @@ from typer.main import get_command
 from sum_assets.benchmark.sweep import Sweep
 from sum_assets.cli.main import app
 from sum_assets.defs.assets.benchmark import BenchmarkConfig
-from sum_assets.defs.assets.corpus import CorpusConfig
+from sum_assets.defs.corpus_config import CorpusConfig
 from sum_assets.defs.resources import GpuResource, PostgresResource, SummarizerResource
 from sum_assets.simulation.fleet import Fleet, Group, Runs
 

@@ -56,8 +56,10 @@ def backfill(
     Of --missing, --failed and --stale, several add up.
     """
     from sum_assets.defs.backfill import launch_backfill, require_own_webserver
-    from sum_assets.defs.instance import open_instance, registered_ranges, require_span
+    from sum_assets.defs.instance import open_instance, registered_ranges, require_span, valid_job
 
+    run_config = read_yaml(config)
+    valid_job(run_config)
     with open_instance() as instance:
         ends = require_span(instance, first, last or first) if first else None
         ranges = [r for r in registered_ranges(instance) if not ends or ends[0] <= r <= ends[1]]
@@ -73,7 +75,7 @@ def backfill(
             if not ranges:
                 raise UserError(f"No ID range is {' or '.join(wanted)}. `sum-assets status` shows what they are.")
         require_own_webserver(instance, url)
-    backfill_id = launch_backfill(url, [r.key for r in ranges], read_yaml(config))
+    backfill_id = launch_backfill(url, [r.key for r in ranges], run_config)
     out.print(f"backfill of {counted(len(ranges), 'ID range')}: {url}/runs/b/{backfill_id}", soft_wrap=True)
 
 
@@ -114,6 +116,7 @@ def ui(
     out.print(f"The UI opens on http://{host}:{port}")
     workspace = str(project_file("workspace.yaml"))
     dagster = [sys.executable, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port)]
+    dagster[1:1] = ["-W", "ignore::FutureWarning"]  # that `dg dev` supersedes `dagster dev`
     os.execv(sys.executable, dagster)
 
 

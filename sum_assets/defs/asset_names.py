@@ -7,3 +7,5 @@ CORPUS_OP = SUMMARIES
 BENCHMARK_ASSETS = ("benchmark", "benchmark_report")
 #: What nothing materializes: a sensor records it.
 CORPUS_STATUS = "corpus_status"
+#: The job that makes a pilot of a range, and of how many abstracts by itself.
+PILOT, PILOT_ROWS = "pilot", 32

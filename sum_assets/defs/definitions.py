@@ -3,11 +3,17 @@
 import dagster as dg
 
 from sum_assets.defs import assets
-from sum_assets.defs.asset_names import CORPUS_ASSETS
+from sum_assets.defs.asset_names import CORPUS_ASSETS, PILOT, PILOT_ROWS, SUMMARIES
 from sum_assets.defs.assets.corpus_status import corpus_status
 from sum_assets.defs.console_log import console_log
 from sum_assets.defs.recorded_executor import recorded
-from sum_assets.defs.resources import GpuResource, PostgresResource, SummarizerResource, default_summarizer
+from sum_assets.defs.resources import (
+    GpuResource,
+    PostgresResource,
+    SummarizerResource,
+    checked_at_launch,
+    default_summarizer,
+)
 from sum_assets.defs.sensors import (
     end_runs_without_a_process,
     grow_id_ranges,
@@ -27,14 +33,20 @@ summarize_corpus = dg.define_asset_job(
     description="Profile an ID range, summarize it, publish it.",
 )
 
+pilot = dg.define_asset_job(
+    PILOT,
+    selection=[SUMMARIES],
+    description=f"Summarize {PILOT_ROWS} abstracts of an ID range, or `limit`. Nothing is published; the numbers and "
+    "examples are in an observation of `summaries`.",
+)
+
 defs = dg.Definitions(
     assets=[*dg.load_assets_from_package_module(assets), corpus_status],
-    jobs=[summarize_corpus],
+    jobs=[summarize_corpus, pilot],
     sensors=[end_runs_without_a_process, grow_id_ranges, record_corpus_status, summarize_edited_ranges],
     resources={
-        # A bare instance would fall back to class defaults under a partial override.
-        "gpu": GpuResource.configure_at_launch(),
-        "summarizer": SummarizerResource.configure_at_launch(**default_summarizer().model_dump()),
+        "gpu": checked_at_launch(GpuResource, GpuSettings, {}),
+        "summarizer": checked_at_launch(SummarizerResource, SummarizerSettings, default_summarizer().model_dump()),
         "postgres": PostgresResource(),
     },
     executor=_executor,

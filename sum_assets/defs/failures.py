@@ -1,9 +1,8 @@
 """Checks a run's configuration, and turns errors into failures that a person can read."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import cast
 
 import dagster as dg
 import psycopg
@@ -25,7 +24,7 @@ def failing_clearly(context: dg.AssetExecutionContext) -> Iterator[None]:
     An engine's fault may pass in a fresh process: the asset's retry policy decides.
     """
     try:
-        _check_keys(context)
+        check_keys(context.run.run_config)
         yield
     except UserError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
@@ -35,10 +34,11 @@ def failing_clearly(context: dg.AssetExecutionContext) -> Iterator[None]:
         raise dg.Failure(description=str(explained(error) or error)) from error
 
 
-def _check_keys(context: dg.AssetExecutionContext) -> None:
+def check_keys(run_config: Mapping[str, object]) -> None:
     """Raise UserError for a resource or op that does not exist: Dagster's own asset job ignores it."""
     for section, known in _KNOWN.items():
-        for key in cast(dict[str, object], context.run.run_config.get(section) or {}):
+        content = run_config.get(section)
+        for key in content if isinstance(content, Mapping) else ():
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1)
                 hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(sorted(known))}."

@@ -1,7 +1,6 @@
 """Opens the Dagster instance of the home in use, and runs the job on it."""
 
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from sum_assets.database.run_process import recorded_process
 from sum_assets.database.schema import require_schema
 from sum_assets.defs.asset_names import CORPUS_ASSETS
 from sum_assets.defs.assets.benchmark import presets
+from sum_assets.defs.failures import check_keys
 from sum_assets.defs.lost_runs import end_lost_runs
 from sum_assets.defs.partitions import id_ranges, require_ascending
 from sum_assets.defs.resources import PostgresResource
@@ -39,9 +39,6 @@ POOL = "gpu"
 #: The SQLSTATEs of a missing right and of a server or role that is read-only.
 _MAY_NOT_WRITE = ("42501", "25006")
 _STOPPED = "The run was stopped. What it finished is committed. Run it again to go on."
-
-#: What pydantic says of each value that it refuses, between a heading and its own terms.
-_INVALID = re.compile(r"^  (?:Value error, )?(.*) \[type=", re.MULTILINE)
 
 
 def prepare_home() -> None:
@@ -152,6 +149,22 @@ def require_registered(instance: dg.DagsterInstance, key: str) -> IdRange:
     return id_range
 
 
+def valid_job(run_config: Mapping[str, Any]) -> dg.JobDefinition:
+    """Return `summarize_corpus`. Raises UserError where a configuration does not fit it, before anything is started."""
+    from sum_assets.defs.definitions import defs  # definitions import this module's siblings, not the reverse
+
+    job = defs.resolve_job_def("summarize_corpus")
+    check_keys(run_config)
+    try:
+        dg.validate_run_config(job, dict(run_config))
+    except dg.DagsterInvalidConfigError as error:
+        if not error.errors:
+            raise UserError(error.message) from error
+        reasons = "\n".join(f"  {e.message}" for e in error.errors)
+        raise UserError(f"The run configuration does not fit the job. Correct it:\n{reasons}") from error
+    return job
+
+
 def materialize(
     instance: dg.DagsterInstance,
     first: str,
@@ -165,9 +178,7 @@ def materialize(
     `select` names the assets to materialize; none means all. Raises UserError where names or configuration do
     not fit the job.
     """
-    from sum_assets.defs.definitions import defs  # definitions import this module's siblings, not the reverse
-
-    job = defs.resolve_job_def("summarize_corpus")
+    job = valid_job(run_config)
     run_config = {"loggers": {"console": {"config": {"log_level": log_level}}}, **run_config}
     for name in select:
         if name not in CORPUS_ASSETS:
@@ -185,9 +196,6 @@ def materialize(
                 raise_on_error=False,
                 run_id=run_id,
             )
-    except dg.DagsterInvalidConfigError as error:
-        reasons = "\n".join(f"  {e.message}" for e in error.errors)
-        raise UserError(f"The run configuration does not fit the job. Correct it:\n{reasons}") from error
     except (DagsterExecutionInterruptedError, KeyboardInterrupt) as error:
         raise UserError(_STOPPED) from error
     except (DagsterPostgresException, OperationalError) as error:
@@ -222,6 +230,5 @@ def failure_message(result: dg.ExecuteInProcessResult) -> str:
                 error = error.cause
             if "Interrupted" in str(error.cls_name):
                 return _STOPPED
-            message = str(error.message).strip()
-            return "; ".join(_INVALID.findall(message)) or message
+            return str(error.message).strip()
     return "The run failed; see its log above."

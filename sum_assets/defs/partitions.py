@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from sum_assets.database.range_registry import overlaps, parse_keys
 from sum_assets.defs.failures import failing_clearly
 from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
@@ -21,7 +22,9 @@ def ranges_of(context: dg.AssetExecutionContext) -> Iterator[list[IdRange]]:
     with failing_clearly(context):
         keys = context.partition_keys
         _check_order(context, keys)
-        yield [IdRange.from_key(key) for key in keys]
+        ranges = [IdRange.from_key(key) for key in keys]
+        _check_apart(context, ranges)
+        yield ranges
 
 
 def _check_order(context: dg.AssetExecutionContext, keys: Sequence[str]) -> None:
@@ -40,6 +43,17 @@ def _check_order(context: dg.AssetExecutionContext, keys: Sequence[str]) -> None
             f"The ID ranges from {first} to {last} were not registered in the order of their IDs, so that Dagster "
             "would take others. Launch one run for each range: `sum-assets backfill FIRST LAST`."
         )
+
+
+def _check_apart(context: dg.AssetExecutionContext, ranges: Sequence[IdRange]) -> None:
+    """Raise UserError where one of the ranges overlaps another, which our own storage does not let anybody add."""
+    registered, _ = parse_keys(context.instance.get_dynamic_partitions(id_ranges.name or ""))
+    for lower, upper in overlaps(registered):
+        if lower in ranges or upper in ranges:
+            raise UserError(
+                f"The ID ranges {lower.key} and {upper.key} overlap, and an abstract belongs to one range. Forget "
+                "what is too much: `sum-assets ranges --repair`. Results stay."
+            )
 
 
 def no_abstracts(id_range: IdRange) -> str:

@@ -1,14 +1,14 @@
 """The resources: run configuration, turned into objects. `sum_assets.summarizer.user_settings` has the fields."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from psycopg import Connection
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from sum_assets.database.connection import connect
 from sum_assets.database.reconnect import Database, open_database
@@ -32,6 +32,38 @@ class SummarizerResource(SummarizerSettings, dg.ConfigurableResource[Any]):
     def settings(self) -> SummarizerSettings:
         """Return the settings alone, which go to other processes."""
         return SummarizerSettings.of(self)
+
+
+def checked_at_launch(
+    resource: type[dg.ConfigurableResource[Any]],
+    settings: type[GpuSettings] | type[SummarizerSettings],
+    defaults: Mapping[str, Any],
+) -> dg.ResourceDefinition:
+    """Return a resource that is configured at the launch, and whose values are checked there.
+
+    Dagster itself would find a value that is not valid in every run, and in every try of it. `defaults` override
+    those of the settings. Raises DagsterInvalidConfigError, before there is a run.
+    """
+    # A bare instance would fall back to class defaults under a partial override.
+    definition = resource.configure_at_launch(**defaults).get_resource_definition()
+
+    def check(config: dict[str, Any]) -> dict[str, Any]:
+        try:
+            settings.model_validate(config)
+        except ValidationError as error:
+            raise dg.DagsterInvalidConfigError(_refusal(error), [], config) from error  # type: ignore[no-untyped-call]
+        return config
+
+    return definition.configured(check, config_schema=definition.config_schema)
+
+
+def _refusal(error: ValidationError) -> str:
+    """Return what is wrong with each value; the sentences of our own checks name the field themselves."""
+    own = "Value error, "
+    return "; ".join(
+        one["msg"].removeprefix(own) if one["msg"].startswith(own) else f"{one['loc'][0]}: {one['msg']}"
+        for one in error.errors()
+    )
 
 
 def default_summarizer() -> SummarizerSettings:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import cache, partial
 
 import dagster as dg
-from pydantic import Field
 
 from sum_assets.benchmark.engine_gate import describe, require_gate
 from sum_assets.database.device_losses import recorded_losses, require_not_quarantined
@@ -20,6 +19,7 @@ from sum_assets.database.source import count_source
 from sum_assets.database.source_profile import profile, record_profile
 from sum_assets.database.verify import RangeState
 from sum_assets.defs.asset_names import ABSTRACTS, CORPUS_ASSETS, CORPUS_OP, SUMMARIES, SUMMARY_TABLE
+from sum_assets.defs.corpus_config import CorpusConfig
 from sum_assets.defs.metadata import profile_metadata, publication_metadata, range_metadata
 from sum_assets.defs.partitions import backfill_policy, id_ranges, no_abstracts, ranges_of
 from sum_assets.defs.range_events import (
@@ -38,25 +38,6 @@ from sum_assets.range_report import Outlook, render_range_report
 from sum_assets.stopping import deadline, stop_between_batches
 from sum_assets.summarizer import Phases, open_summarizer, resolve_settings
 from sum_assets.summarizer.device_lease import device_lease
-
-
-class CorpusConfig(dg.Config):
-    """Which part of a range to summarize, until when, and what to publish."""
-
-    limit: int | None = Field(
-        default=None,
-        description="Make a pilot of so many abstracts: the first of the range by a hash of their ID. Without it: all.",
-    )
-    overwrite: bool = Field(default=False, description="Generate abstracts again that already have a current summary.")
-    stop_at: str | None = Field(
-        default=None,
-        description="Stop cleanly at this time: 07:00 (the first after the launch), or an ISO date and time.",
-    )
-    fingerprint: str | None = Field(
-        default=None,
-        description="The fingerprint to publish. Without one: that of this run's `summaries`, or of the run that it "
-        "retries. Where neither has any: that of the range's newest.",
-    )
 
 
 def _spec(name: str, kinds: set[str], description: str, deps: tuple[str, ...] = ()) -> dg.AssetSpec:
@@ -105,8 +86,13 @@ def corpus(
     postgres: PostgresResource,
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Take the ID ranges of a run one by one; one that fails does not keep the others from being done."""
+    config = config.of_job(context.run.job_name)
     wanted = [asset for asset in CORPUS_ASSETS if dg.AssetKey(asset) in context.selected_asset_keys]
     with ranges_of(context) as ranges, ExitStack() as stack:
+        if config.limit is not None:
+            wanted = [asset for asset in wanted if asset != SUMMARY_TABLE]
+            if SUMMARIES not in wanted:
+                raise UserError("`limit` makes a pilot of `summaries`, which this run does not. Leave it out.")
         summarize, fingerprints = None, {}
         database = stack.enter_context(postgres.database())
         database.outages.on_return = partial(_log, context)
@@ -217,11 +203,17 @@ def _summarizing(
                 state = database.run(count_after_run, id_range, fingerprint)
                 if not state.source:
                     log(no_abstracts(id_range))
-                log(f"{id_range.key}\n{render_range_report(result, outlook)}")
-                metadata = range_metadata(result, outlook, state, database.outages)
+                # As many of the corpus as of this range have a text.
+                share = state.summarized / max(state.summarized + state.rejected, 1)
+                projected = replace(outlook, rows=round(outlook.rows * share))
+                log(f"{id_range.key}\n{render_range_report(result, projected)}")
+                metadata = range_metadata(result, projected, state, database.outages)
                 if verdict:
                     metadata["gate"] = dg.MetadataValue.text(describe(verdict))
-                log_materialization(context, SUMMARIES, id_range.key, _data_version(fingerprint, state), metadata)
+                if config.limit is None:
+                    log_materialization(context, SUMMARIES, id_range.key, _data_version(fingerprint, state), metadata)
+                else:  # the range is still to do, and what is published next is no pilot
+                    context.log_event(dg.AssetObservation(SUMMARIES, partition=id_range.key, metadata=metadata))
                 return fingerprint
 
             yield summarize

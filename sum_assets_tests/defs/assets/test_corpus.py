@@ -204,10 +204,35 @@ def test_a_repeated_run_does_only_what_is_missing(
     assert set(writers(corpus).values()) == {again.run_id}
 
 
-def test_a_pilot_is_not_published(corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]) -> None:
-    result = materialize(instance, FIRST.key, None, with_op(config, limit=3))
-    assert not result.success
-    assert "7 of 10 abstracts have no current summary or rejection" in failure_message(result)
+def test_a_pilot_displaces_nothing(corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]) -> None:
+    assert materialize(instance, FIRST.key, None, config).success
+    made = metadata(instance, "summaries", FIRST)["fingerprint"]
+    config["resources"]["summarizer"]["config"]["max_output_tokens"] = 2
+    pilot = materialize(instance, FIRST.key, SECOND.key, with_op(config, limit=3))
+    assert pilot.success
+    seen = [event.asset_observation_data.asset_observation for event in pilot.get_asset_observation_events()]
+    ended = [one for one in seen if "examples" in one.metadata]
+    assert [(one.partition, one.metadata["summarized"].value) for one in ended] == [(FIRST.key, 3), (SECOND.key, 3)]
+    assert metadata(instance, "summaries", FIRST)["fingerprint"] == made
+    assert instance.get_materialized_partitions(dg.AssetKey("summaries")) == {FIRST.key}, "the second is still to do"
+    assert whole(verify_range(corpus, FIRST))
+    assert run_asset(instance, "summary_table", FIRST, {}).success, "under the fingerprint of the full run"
+    assert published(corpus) == {i: copied(i) for i in range(1, 11)}
+    result = run_asset(instance, "summary_table", FIRST, with_op({}, limit=3))
+    assert "`limit` makes a pilot of `summaries`" in failure_message(result)
+
+
+def test_the_job_pilot_has_a_limit_of_its_own(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    corpus.execute("INSERT INTO article SELECT i, 'A text. And more.' FROM generate_series(31, 80) AS i")
+    wide = IdRange(31, 80)
+    register_ranges(instance, [wide])
+    job = defs.resolve_job_def("pilot")
+    lead = with_gpu(config, engine="lead")
+    for run_config, done in ((lead, 32), (with_op(lead, limit=33), 33)):
+        assert job.execute_in_process(run_config, instance=instance, partition_key=wide.key).success
+        assert len(writers(corpus)) == done
     assert published(corpus) == {}
 
 
@@ -239,6 +264,9 @@ def test_rows_without_text_are_rejected_until_they_have_one(
     reasons = "SELECT abstract_id, reason FROM sum_assets.rejected_abstract ORDER BY 1"
     assert corpus.execute(reasons).fetchall() == [(1, "null"), (2, "empty"), (3, "blank")]
     assert metadata(instance, "summaries", FIRST)["rejected_by_reason"] == {"null": 1, "empty": 1, "blank": 1}
+    assert "this corpus         21 " in metadata(instance, "summaries", FIRST)["overview"], (
+        "seven in ten rows have a text"
+    )
     state = verify_range(corpus, FIRST)
     assert (state.published, state.rejected, state.sound) == (7, 3, True)
     corpus.execute("UPDATE article SET body = %s WHERE id = 2", [sentence(2, 7)])
@@ -284,7 +312,6 @@ def test_the_data_version_follows_the_content(
     [
         ({"resources": {"gppu": {"config": {}}}}, "unknown key 'gppu' under 'resources'. Did you mean 'gpu'?"),
         ({"ops": {"sumaries": {"config": {}}}}, "unknown key 'sumaries' under 'ops'. Did you mean 'summaries'?"),
-        ({"resources": {"gpu": {"config": {"batch_size": 0}}}}, "batch_size is at least 1, not 0"),
         (
             {"resources": {"gpu": {"config": {"device": "cpu", "precision": "float16"}}}},
             "Set float32 or auto",
@@ -301,6 +328,33 @@ def test_bad_configuration_fails_before_anything_is_written(
     assert not result.success
     assert message in failure_message(result)
     assert writers(corpus) == {}
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value", "message"),
+    [
+        ("gpu", "batch_size", 0, "batch_size is at least 1, not 0"),
+        ("gpu", "device", "gpu", "device is auto, cpu, cuda, cuda:N or mps, not 'gpu'"),
+        ("summarizer", "max_output_tokens", -5, "a limit is at least 1, not -5"),
+    ],
+)
+def test_a_value_that_is_not_valid_is_refused_before_there_is_a_run(
+    corpus: Connection,
+    instance: dg.DagsterInstance,
+    config: dict[str, Any],
+    section: str,
+    name: str,
+    value: object,
+    message: str,
+) -> None:
+    config["resources"][section]["config"][name] = value
+    with pytest.raises(UserError) as refused:
+        materialize(instance, FIRST.key, None, config)
+    assert str(refused.value).startswith(message)
+    with pytest.raises(dg.DagsterInvalidConfigError) as launched:
+        run_asset(instance, "summaries", FIRST, config)
+    assert str(launched.value).startswith(message)
+    assert instance.get_runs() == []
 
 
 def test_a_launch_cannot_change_the_executor() -> None:
@@ -420,14 +474,16 @@ def test_a_run_publishes_what_it_made_itself_whoever_made_more_since(
     lead = {"resources": {"gpu": {"config": {"engine": "lead"}}}}
     own = materialize(instance, FIRST.key, None, lead, select=["abstracts", "summaries"])
     made = metadata(instance, "summaries", FIRST)["fingerprint"]
-    pilot = run_asset(instance, "summaries", FIRST, with_op(config, limit=3))
-    assert metadata(instance, "summaries", FIRST)["fingerprint"] != made
+    other = run_asset(instance, "summaries", FIRST, config)
+    newest = metadata(instance, "summaries", FIRST)["fingerprint"]
+    assert newest != made
+    corpus.execute("DELETE FROM sum_assets.generated_summary WHERE fingerprint = %s AND abstract_id > 3", [newest])
     result = run_asset(instance, "summary_table", FIRST, {})
     assert "is not whole under fingerprint" in failure_message(result), "the newest, where a run has none of its own"
     job = defs.resolve_implicit_global_asset_job_def()
     for tags, whole_range in (
         ({"dagster/parent_run_id": own.run_id, "dagster/root_run_id": own.run_id}, True),
-        ({"dagster/parent_run_id": pilot.run_id, "dagster/root_run_id": pilot.run_id}, False),
+        ({"dagster/parent_run_id": other.run_id, "dagster/root_run_id": other.run_id}, False),
     ):
         result = job.execute_in_process(
             instance=instance,
@@ -449,6 +505,20 @@ def test_a_range_never_made_and_a_missing_schema_are_named(
     corpus.execute("DROP SCHEMA sum_assets CASCADE")
     result = run_asset(instance, "abstracts", FIRST, {})
     assert "has no schema sum_assets. Run `sum-assets init`" in failure_message(result)
+
+
+def test_ranges_that_overlap_are_refused_when_they_are_run(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]
+) -> None:
+    # As in the storage of a user's own, where anything can be added in the UI.
+    corpus.execute(
+        "INSERT INTO dagster.dynamic_partitions (partitions_def_name, partition) "
+        "VALUES ('id_range', 'foo'), ('id_range', '0000000005-0000000010')"
+    )
+    result = materialize(instance, FIRST.key, None, config)
+    assert f"The ID ranges {FIRST.key} and 0000000005-0000000010 overlap" in failure_message(result)
+    assert published(corpus) == {}
+    assert materialize(instance, SECOND.key, None, with_gpu(config, engine="lead")).success
 
 
 def test_a_key_that_is_no_range_is_named(
