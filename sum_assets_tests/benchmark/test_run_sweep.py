@@ -96,7 +96,11 @@ def test_an_interrupted_benchmark_says_what_is_kept(
 ) -> None:
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep().model_dump(exclude_none=True)))
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(configured(summarizer)))
-    assert run("sweep", tmp_path / "sweep.yaml", "--config", tmp_path / "model.yaml")[0] == 0
+    code, out, _ = run("sweep", tmp_path / "sweep.yaml", "--config", tmp_path / "model.yaml")
+    registered = (
+        f"model {summarizer.model}, at most 32 tokens in and 16 out; 16 abstracts of sum_assets.corpus_abstract"
+    )
+    assert (code, registered in out) == (0, True), out
     command = [sys.executable, "-m", "sum_assets.cli.main", "benchmark"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr

@@ -107,6 +107,14 @@ def test_ranges_are_selected_by_their_state(
         [stale.key, new.key],
         [done.key, stale.key, failed.key, new.key],
     ]
+    for wrong, message in (
+        ("gpu: {config: {batch_size: 0}}", "batch_size is at least 1, not 0"),
+        ("gpu: {config: {batchsize: 1}}", 'unexpected config entry "batchsize"'),
+        ("gppu: {config: {}}", "unknown key 'gppu' under 'resources'"),
+    ):
+        (tmp_path / "wrong.yaml").write_text(f"resources: {{{wrong}}}")
+        code, _, err = run("backfill", "-c", tmp_path / "wrong.yaml")
+        assert (code, message in err, len(launched)) == (1, True, 5), err
     code, _, err = run("backfill", done.key, "--failed")
     assert (code, "No ID range is failed. `sum-assets status` shows what they are" in err) == (1, True), err
 
