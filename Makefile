@@ -1,5 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
+PORT := 3000
 
 .PHONY: demo test test-slow ui check prove-gate prove-models prove-overlap prove-corpus prove-projection prove-simulation prove-deploy bench-engines faults corpus
 
@@ -7,7 +8,7 @@ demo: .venv/demo-installed
 	$(BIN)/sum-assets demo
 
 ui: .venv/demo-installed
-	$(BIN)/sum-assets ui
+	$(BIN)/sum-assets ui --port $(PORT)
 
 test: .venv/installed
 	# One thread: threads that spin while they wait for each other are slow beside a busy server. Three processes,

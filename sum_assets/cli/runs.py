@@ -11,9 +11,10 @@ import typer
 
 from sum_assets.cli.console import out, read_yaml
 from sum_assets.database import embedded, schema
-from sum_assets.database.connection import connect
+from sum_assets.database.connection import connect, database_url
 from sum_assets.database.count_ranges import count_edited
 from sum_assets.database.status import State, range_status
+from sum_assets.database.url import address, read_url
 from sum_assets.errors import UserError
 from sum_assets.paths import URL_VARIABLE, home, in_demo, postgres_dir, project_file
 from sum_assets.units import counted
@@ -113,7 +114,7 @@ def ui(
     if ranges_per_run is not None:
         os.environ[RANGES_PER_RUN] = str(ranges_per_run)
     out.print(f"A run of a backfill takes {counted(int(os.environ[RANGES_PER_RUN]), 'ID range')}.")
-    out.print(f"The UI opens on http://{host}:{port}")
+    out.print(f"The UI opens on http://{host}:{port} and serves {address(read_url(database_url()))}", soft_wrap=True)
     workspace = str(project_file("workspace.yaml"))
     dagster = [sys.executable, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port)]
     dagster[1:1] = ["-W", "ignore::FutureWarning"]  # that `dg dev` supersedes `dagster dev`

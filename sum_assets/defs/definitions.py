@@ -20,6 +20,7 @@ from sum_assets.defs.sensors import (
     record_corpus_status,
     summarize_edited_ranges,
 )
+from sum_assets.summarizer import GpuSettings, SummarizerSettings
 
 # One step at a time, each in a process of its own: what a step breaks in the driver ends with its process.
 # Nothing of that is the launch's to change: the empty schema refuses what Dagster would otherwise ignore.

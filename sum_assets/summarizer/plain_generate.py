@@ -20,6 +20,7 @@ from sum_assets.summarizer.devices import free_memory
 from sum_assets.summarizer.generation_rules import stop_tokens
 from sum_assets.summarizer.model_files import ModelFiles, load_tokenizer, weights_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.torchao_config import torchao_int8
 from sum_assets.summarizer.user_settings import DEFAULT_DATE
 from sum_assets.summarizer.watchdog import watchdog
 
@@ -154,9 +155,7 @@ def _load_tokenizer(files: ModelFiles) -> Any:
 
 def _quantization(resolved: ModelSettings) -> BitsAndBytesConfig | TorchAoConfig:
     if resolved.quantization == "torchao_int8":
-        from torchao.quantization import Int8DynamicActivationInt8WeightConfig
-
-        return TorchAoConfig(Int8DynamicActivationInt8WeightConfig(set_inductor_config=False))
+        return torchao_int8()
     if resolved.quantization == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(

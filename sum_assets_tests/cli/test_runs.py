@@ -38,7 +38,9 @@ def test_a_taken_port_is_an_error_before_anything_starts(
 def test_a_free_port_is_served(run: Run, started: list[list[str]], database_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    assert run("ui", "--port", port)[0] == 0
+    code, out, _ = run("ui", "--port", port)
+    database = database_url.rpartition("/")[2].partition("?")[0]
+    assert (code, f"http://127.0.0.1:{port} and serves " in out, database in out) == (0, True, True), out
     assert started[0][-1] == str(port)
 
 

@@ -14,6 +14,7 @@ from sum_assets.summarizer.device_errors import is_device_lost, is_out_of_memory
 from sum_assets.summarizer.engines.not_a_number import require_finite_weights
 from sum_assets.summarizer.model_files import weights_folder
 from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.torchao_config import torchao_int8
 from sum_assets.summarizer.types import Quantization
 
 
@@ -77,9 +78,7 @@ def _quiet() -> Iterator[None]:
 def _quantization(quantization: Quantization, dtype: torch.dtype) -> BitsAndBytesConfig | TorchAoConfig:
     """Return how transformers is to quantize a model as it loads."""
     if quantization == "torchao_int8":
-        from torchao.quantization import Int8DynamicActivationInt8WeightConfig
-
-        return TorchAoConfig(Int8DynamicActivationInt8WeightConfig(set_inductor_config=False))
+        return torchao_int8()
     if quantization == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=quantization, bnb_4bit_compute_dtype=dtype)
