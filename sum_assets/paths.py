@@ -80,3 +80,8 @@ def models_dir() -> Path:
 def engines_dir() -> Path:
     """Return where the environments of engines are, shared by all homes."""
     return base_dir() / "engines"
+
+
+def rates_dir() -> Path:
+    """Return where the measured rates of devices are, shared by all homes."""
+    return base_dir() / "rates"

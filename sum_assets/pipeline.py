@@ -26,6 +26,7 @@ from sum_assets.progress import Progress
 from sum_assets.range_report import RangeResult
 from sum_assets.summarizer import Phases, Summarizer
 from sum_assets.summarizer.isolate_failures import health_check, summarize_each
+from sum_assets.summarizer.roofline import Lengths
 
 #: Abstracts handed to the engine at once: enough to sort by length, few enough to hold in memory.
 WINDOW = 4096
@@ -114,7 +115,8 @@ class _RangeRun:
         self.queue = CommitQueue(self._commit)
         self._taken = 0
         self._reading = self._tokenizing = 0.0
-        self._summarized = self._truncated = self._capped = self._input_tokens = self._output_tokens = 0
+        self._summarized = self._truncated = self._capped = 0
+        self._lengths = Lengths()
         self._rejected: dict[str, int] = {}
         self._latencies: list[float] = []
         self._examples: list[tuple[int, str, str]] = []
@@ -166,8 +168,6 @@ class _RangeRun:
             rejected=self._rejected,
             truncated=self._truncated,
             capped=self._capped,
-            input_tokens=self._input_tokens,
-            output_tokens=self._output_tokens,
             seconds=self._phases.total(),
             phases=self._phases.seconds(),
             beside={"read": self._reading, "tokenize": self._tokenizing, "write": self.queue.busy},
@@ -175,6 +175,7 @@ class _RangeRun:
             engine=state,
             peak_process_bytes=peak_process_bytes() + ((state and state.peak_worker_bytes) or 0),
             examples=self._examples,
+            lengths=self._lengths,
         )
 
     def _loaded_engine(self) -> Summarizer:
@@ -216,8 +217,7 @@ class _RangeRun:
             self._summarized += 1
             self._truncated += r.input_truncated
             self._capped += r.finish_reason == "length"
-            self._input_tokens += r.input_tokens
-            self._output_tokens += r.output_tokens
+            self._lengths.add(r.input_tokens, r.output_tokens)
             if len(self._examples) < 3:
                 self._examples.append((r.abstract_id, abstract.text, r.text))
 

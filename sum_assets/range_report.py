@@ -1,13 +1,18 @@
 """What one run did for one range: its counts and times, and their report as text."""
 
 import statistics
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
 from sum_assets.backfill_time import RANGE_SECONDS, Backfill, ranges_as_large
 from sum_assets.id_range import IdRange
 from sum_assets.summarizer import EngineState
+from sum_assets.summarizer.roofline import Lengths, Share, share_of_limit
 from sum_assets.units import LAB_CORPUS, counted, duration
+
+#: What the page of a partition shows at 1280 pixels, in characters.
+_WIDTH = 45
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +29,6 @@ class RangeResult:
     rejected: dict[str, int]
     truncated: int
     capped: int
-    input_tokens: int
-    output_tokens: int
     seconds: float
     phases: dict[str, float]
     beside: dict[str, float]
@@ -33,6 +36,7 @@ class RangeResult:
     engine: EngineState | None
     peak_process_bytes: int
     examples: list[tuple[int, str, str]]
+    lengths: Lengths
 
     @property
     def per_second(self) -> float | None:
@@ -44,7 +48,14 @@ class RangeResult:
     def tokens_per_second(self) -> float | None:
         """Generated tokens per second of the generate phase; None where nothing was generated."""
         spent = self.phases["generate"]
-        return self.output_tokens / spent if self.output_tokens and spent > 0 else None
+        return self.lengths.outputs / spent if self.lengths.outputs and spent > 0 else None
+
+    @property
+    def share(self) -> Share | None:
+        """The share of the device's limit, with the model loaded; None where this run generated nothing."""
+        if self.engine is None or not self.summarized:
+            return None
+        return share_of_limit(self.engine.roofline, self.lengths, self.seconds - self.phases["load_model"])
 
     def latency(self, percent: int) -> float | None:
         """Return a percentile of seconds per abstract, each with its share of its batch's time."""
@@ -101,6 +112,8 @@ def render_range_report(result: RangeResult, outlook: Outlook) -> str:
     ):
         mean, share = seconds / result.summarized, seconds / result.seconds
         lines.append(f"{name:<14}{seconds:>9.2f} s{mean:>9.4f} s each{share:>5.0%}")
+    if result.share:
+        lines += textwrap.wrap(f"share of the limit: {result.share}", _WIDTH)
     for worker in result.engine.workers if result.engine else ():
         lines.append(f"{worker.name:<18}{worker.rows:>7} rows, {worker.busy:.0%} busy")
         if worker.restarts:

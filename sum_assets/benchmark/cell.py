@@ -34,6 +34,7 @@ from sum_assets.summarizer import (
     resolve_settings,
 )
 from sum_assets.summarizer.device_errors import describe_error, is_device_lost, is_out_of_memory
+from sum_assets.summarizer.roofline import Lengths, share_of_limit
 
 Outcome = Literal["ok", "out_of_memory", "unsupported", "device_lost", "killed", "timeout", "failed"]
 
@@ -60,6 +61,7 @@ class CellResult:
     `phases` are those of `sum_assets.summarizer.phases`, with `load_model` and `warm_up` outside of `seconds`.
     `batches` has four numbers for each list that the engine yielded: its rows, the sum of their input tokens, the
     sum of their squares, and the seconds of the generate phase. What the device's driver does not tell is None.
+    `resolved` has the settings, and under `limit` the fields of a `Share`.
     """
 
     outcome: Outcome
@@ -99,7 +101,7 @@ def measure(task: Task) -> CellResult:
             pass
         warm_up_seconds = time.perf_counter() - warm_up_start
         batches: list[tuple[int, int, int, float]] = []
-        tokens, generated = 0, 0.0
+        reached, generated = Lengths(), 0.0
         with DeviceMeter(resolved.device) as meter:
             phases = Phases()
             for ids in _windows(task.ids, 1 if preset.naive else len(task.ids)):
@@ -113,7 +115,10 @@ def measure(task: Task) -> CellResult:
                     lengths = [row.input_tokens for row in summaries]
                     squares = sum(n * n for n in lengths)
                     batches.append((len(lengths), sum(lengths), squares, until - generated))
-                    tokens, generated = tokens + sum(row.output_tokens for row in summaries), until
+                    for row in summaries:
+                        if row.output_tokens:
+                            reached.add(row.input_tokens, row.output_tokens)
+                    generated = until
             seconds, spent = phases.total(), phases.seconds()
     state = engine.state()
     if state.out_of_memory:
@@ -124,10 +129,10 @@ def measure(task: Task) -> CellResult:
         seconds=seconds,
         phases=spent | {"load_model": loading.seconds()["load_model"], "warm_up": warm_up_seconds},
         batches=batches,
-        output_tokens=tokens,
+        output_tokens=reached.outputs,
         peak_process_bytes=peak_process_bytes() + (state.peak_worker_bytes or 0),
         peak_address_bytes=_peak_address_bytes(),
-        resolved=resolved.all_settings(),
+        resolved=resolved.all_settings() | {"limit": asdict(share_of_limit(state.roofline, reached, seconds))},
         device_name=state.device_name,
         peak_device_bytes=state.peak_device_bytes,
         device_watts=meter.watts,

@@ -10,6 +10,7 @@ from sum_assets.benchmark.confidence_interval import Estimate
 from sum_assets.benchmark.projection import Projection
 from sum_assets.benchmark.quality_gate import ENOUGH, Gate, Quality
 from sum_assets.summarizer import GpuSettings
+from sum_assets.summarizer.roofline import Share
 from sum_assets.units import count, duration
 
 _WORKER_SETTINGS = ("device", "devices", "workers_per_device", "threads_per_worker")
@@ -65,6 +66,13 @@ class PresetResult:
         return sum(values) / len(values) if values else None
 
     @property
+    def share(self) -> Share | None:
+        """The median replicate's share of the device's limit, or the reason why it has none."""
+        shares = [Share(**r.resolved["limit"]) for r in self.results if "limit" in r.resolved]
+        shares.sort(key=lambda share: share.value or 0)
+        return shares[len(shares) // 2] if shares else None
+
+    @property
     def seconds_per_abstract(self) -> dict[str, float]:
         """Seconds of each phase per abstract, without loading the model."""
         total = sum(r.abstracts for r in self.results)
@@ -106,6 +114,8 @@ class PresetResult:
             result = f"{self.speedup.median:.1f}x the baseline ({interval(self.speedup)}{verdict})"
         else:
             result = f"{self.rate.median:.3g} abstracts/s"
+        if self.share and self.share.value is not None:
+            result += f", {self.share.value:.2%} of the limit ({self.share.binds} binds)"
         if self.gate:
             result += ", passes the gate" if self.gate.passes else ", fails the gate"
         if self.few:
@@ -148,6 +158,8 @@ class PresetResult:
             "seconds_by_phase": projection.phases if projection else None,
             "summary_bytes": projection.summary_bytes if projection else None,
             "event_log_bytes": projection.event_log_bytes if projection else None,
+            "share_of_limit": self.share.value if self.share else None,
+            "limit": str(self.share) if self.share else None,
             "peak_mib": self.peak_mib,
             "device_watts": self.mean("device_watts"),
             "device_utilization": self.mean("device_utilization"),

@@ -27,6 +27,7 @@ def results(report: BenchmarkReport) -> Section:
             p.outcome,
             f"{p.rate.median:.3f}" if p.rate else "",
             _speedup(p),
+            "" if not p.share or p.share.value is None else f"{p.share.value:.2%} {p.share.binds}",
             "" if p.gate is None else "passes" if p.gate.passes else "fails",
             f"{p.projection.days:,.2f}" if p.projection else "",
         ]
@@ -42,7 +43,15 @@ def results(report: BenchmarkReport) -> Section:
     notes += [report.warning] if report.warning else []
     if projected := next((p.projection for p in report.presets if p.projection), None):
         notes.append(f"Days: to summarize {count(projected.rows)} abstracts without a break.")
-    headings = ["preset", "outcome", "abstracts/s", "speed-up (95 %)", "gate", "days"]
+    if any(p.share and p.share.value is not None for p in report.presets):
+        notes.append(
+            "Limit: the share that was reached of what the device can do at most, and what took the most of the time: "
+            "compute, memory, or overhead, which is all else."
+        )
+    notes += [
+        f"{p.preset}: no share of the limit: {p.share.reason}" for p in report.presets if p.share and p.share.reason
+    ]
+    headings = ["preset", "outcome", "abstracts/s", "speed-up (95 %)", "limit", "gate", "days"]
     return Section("Results", headings, rows, "\n".join(notes))
 
 

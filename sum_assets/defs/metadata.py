@@ -60,14 +60,15 @@ def range_metadata(
     numbers: dict[str, float | int | None] = {
         "abstracts_per_second": result.per_second,
         "generated_tokens_per_second": result.tokens_per_second,
+        "share_of_limit": result.share.value if result.share else None,
         "seconds_per_abstract_p50": result.latency(50),
         "seconds_per_abstract_p95": result.latency(95),
         "summarized": result.summarized,
         "rejected": sum(result.rejected.values()),
         "truncated_inputs": result.truncated,
         "capped_outputs": result.capped,
-        "input_tokens": result.input_tokens,
-        "output_tokens": result.output_tokens,
+        "input_tokens": result.lengths.inputs,
+        "output_tokens": result.lengths.outputs,
         "seconds_total": result.seconds,
         **{f"seconds_{phase}": seconds for phase, seconds in result.phases.items()},
         "batch_size": result.engine.batch_size if result.engine else None,
@@ -91,6 +92,8 @@ def range_metadata(
         for name, value in numbers.items()
         if value is not None
     }
+    if result.share:
+        metadata["limit"] = dg.MetadataValue.text(str(result.share))
     metadata["fingerprint"] = dg.MetadataValue.text(result.fingerprint)
     metadata["settings"] = dg.MetadataValue.json(result.settings)
     metadata["phases"] = dg.MetadataValue.table(

@@ -1,19 +1,19 @@
 """Predicts the memory of the workers on a device, so that too many are refused before any is started."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import psutil
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PretrainedConfig
+from transformers import PretrainedConfig
 
 from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer.devices import Device
+from sum_assets.summarizer.model_work import model_on_meta
 from sum_assets.summarizer.types import Precision, Quantization
 
 #: Bytes that a process takes before it loads a model: torch's libraries and, on a GPU, its context.
 OVERHEAD = 2**29
-_BITS = {"none": None, "int8": 8, "torchao_int8": 8, "nf4": 4, "fp4": 4}
+BITS = {"none": None, "int8": 8, "torchao_int8": 8, "nf4": 4, "fp4": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,10 @@ def predict(config: PretrainedConfig, precision: Precision, quantization: Quanti
     It leaves out activations, which depend on the engine. A batch that does not fit is halved.
     """
     size = getattr(torch, precision).itemsize
-    auto_class: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    with torch.device("meta"):  # nothing is allocated
-        model = auto_class.from_config(config)
+    model = model_on_meta(config)
     parameters = sum(p.numel() for p in model.parameters())
     embedded = model.get_input_embeddings().weight.numel()
-    bits = _BITS[quantization]
+    bits = BITS[quantization]
     weights = parameters * size if bits is None else embedded * size + (parameters - embedded) * bits // 8
     text = config.get_text_config(decoder=True)
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads

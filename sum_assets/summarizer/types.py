@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 from sum_assets.abstract import Abstract, Rejection, Summary
 from sum_assets.summarizer.phases import Phases
+from sum_assets.summarizer.roofline import Roofline
 
 __all__ = [
     "EMPTY",
@@ -54,7 +55,10 @@ class WorkerState:
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """How an engine is doing. `workers` is empty, and their memory None, where the step itself is the worker."""
+    """How an engine is doing. `workers` is empty, and their memory None, where the step itself is the worker.
+
+    `roofline` is its limit, or says why there is none.
+    """
 
     device_name: str
     batch_size: int
@@ -62,6 +66,7 @@ class EngineState:
     peak_device_bytes: int | None
     peak_worker_bytes: int | None = None
     workers: tuple[WorkerState, ...] = ()
+    roofline: Roofline | str = "it has no model"
 
 
 class Summarizer(Protocol):

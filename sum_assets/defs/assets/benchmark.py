@@ -96,7 +96,8 @@ def _corpus(context: dg.AssetExecutionContext, connection: Connection) -> Corpus
 def _metadata(preset: PresetResult) -> dict[str, dg.MetadataValue]:
     """Return the numbers that the asset's plots compare, and the results in words and as JSON."""
     plain = preset.as_json()
-    names = ("abstracts_per_second", "speedup", "speedup_low", "speedup_high", "days", "peak_mib", "device_watts")
+    names = ["abstracts_per_second", "speedup", "speedup_low", "speedup_high", "days", "peak_mib", "device_watts"]
+    names.append("share_of_limit")
     numbers = {name: plain[name] for name in names}
     if preset.quality:
         numbers |= {"same": preset.quality.same, "opening_rouge_l": preset.quality.opening_rouge_l}

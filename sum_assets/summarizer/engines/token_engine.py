@@ -3,10 +3,12 @@
 import copy
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 
+from sum_assets.summarizer.device_rates import open_roofline
 from sum_assets.summarizer.engine_registry import import_attribute
 from sum_assets.summarizer.generation_rules import stop_tokens
 from sum_assets.summarizer.model_files import load_tokenizer
@@ -43,6 +45,7 @@ class TokenEngine:
         self._without_thoughts = ThoughtFilter(
             self._tokenizer, self._encoder.template, self._encoder.closing, settings.thoughts
         )
+        self._roofline = open_roofline(resolved)  # before anything else is on the device
         self._generator = load(self._tokenizer)
         self._stops = stop_tokens(resolved.files, self._tokenizer)
         self._limit = resolved.settings.max_output_tokens
@@ -110,4 +113,4 @@ class TokenEngine:
 
     def state(self) -> EngineState:
         """Return how the engine is doing."""
-        return self._generator.state()
+        return replace(self._generator.state(), roofline=self._roofline)

@@ -69,6 +69,8 @@ def test_presets_are_measured_and_reported(
     )
     assert values["outcome"] == "ok"
     assert values["speedup"] > 0
+    assert 0 < values["share_of_limit"] < 1
+    assert " of the limit (overhead binds)" in values["sentence"]
     assert "speedup_low" not in values, "one replicate has no interval"
     assert (values["same"], values["gate"]) == (1.0, "passes")
     assert values["sentence"].startswith("batched (float32, batch 8 on cpu): ")

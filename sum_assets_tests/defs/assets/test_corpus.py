@@ -116,6 +116,9 @@ def test_a_range_goes_from_source_to_published(
     assert found["summarized"] == found["dagster/partition_row_count"] == 10
     assert found["abstracts_per_second"] > 0
     assert found["generated_tokens_per_second"] > 0
+    assert 0 < found["share_of_limit"] < 1
+    assert found["limit"].endswith("overhead binds")
+    assert "share of the limit: " in found["overview"]
     assert found["output_tokens"] == 10 * (COPIED + 1)
     assert found["batch_size"] == 4
     assert found["seconds_per_abstract_p50"] <= found["seconds_per_abstract_p95"]
