@@ -25,7 +25,7 @@ from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.roofline import Rates, Roofline
 
 #: Seconds for each of the two rates.
-_TRIES = 0.25
+_TRIES = 0.15
 _PROBE_LIMIT = 120
 
 

@@ -7,8 +7,6 @@ docs/explanation/roofline.md.
 from dataclasses import dataclass
 from typing import Literal
 
-Bound = Literal["compute", "memory", "overhead"]
-
 
 @dataclass(slots=True)
 class Lengths:
@@ -64,7 +62,7 @@ class Share:
     """How much of the limit was reached, from 0 to 1, and what takes most of the time; or None and the reason."""
 
     value: float | None
-    binds: Bound | None = None
+    binds: Literal["compute", "memory", "overhead"] | None = None
     reason: str = ""
 
     def __str__(self) -> str:
@@ -119,8 +117,8 @@ def share_of_limit(roofline: Roofline | str, lengths: Lengths, seconds: float) -
     compute, memory = roofline.bounds(lengths)
     if (overhead := seconds - compute - memory) < 0:
         return Share(
-            None,
-            reason="the run was faster than the device's rates, so their measurement was disturbed, or weights stay in the cache",
+            None, reason="faster than the rates measured: that was disturbed, or weights stay in the CPU's cache"
         )
-    parts: dict[Bound, float] = {"compute": compute, "memory": memory, "overhead": overhead}
-    return Share((compute + memory) / seconds, max(parts, key=lambda bound: parts[bound]))
+    if overhead >= max(compute, memory):
+        return Share((compute + memory) / seconds, "overhead")
+    return Share((compute + memory) / seconds, "compute" if compute >= memory else "memory")
