@@ -1,14 +1,16 @@
-"""The commands of results: verify them, withdraw them, delete them."""
+"""The commands of results: verify them, publish them, withdraw them, delete them."""
 
 import json
 import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
+from psycopg import Connection
 from rich.box import SIMPLE
 from rich.progress import track
 from rich.table import Column, Table
@@ -20,7 +22,7 @@ from sum_assets.database.connection import connect
 from sum_assets.database.count_ranges import count_ranges
 from sum_assets.database.problems import Problem, count_problems, range_problems, registry_problems
 from sum_assets.database.range_count import may_record
-from sum_assets.database.range_lease import range_lease
+from sum_assets.database.range_lease import Lease, range_lease
 from sum_assets.database.range_registry import parse_keys, require_known
 from sum_assets.database.reconnect import Database, open_database
 from sum_assets.database.source_change import take_changes
@@ -142,6 +144,42 @@ def _print_states(rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
         out.print(f"{len(listed) - MOST_ROWS:,} more, which --json lists")
     if len(rows) > len(begun):
         out.print(f"{counted(len(rows) - len(begun), 'range')} not begun")
+
+
+@app.command(name="publish")
+def publish_fingerprint(
+    fingerprint: Annotated[str, typer.Argument(help="The fingerprint, or its beginning.")], yes: Yes = False
+) -> None:
+    """Publish all ID ranges under one fingerprint, at once: readers see all old summaries, or all new ones."""
+    from sum_assets.defs.instance import open_instance, registered_ranges
+    from sum_assets.defs.switch import log_publications, require_no_publishing_run
+
+    with open_database() as database, open_instance() as instance:
+        database.run(schema.require_schema)
+        chosen = database.run(publish.find_fingerprint, fingerprint)
+        ranges = registered_ranges(instance)
+        if not ranges:
+            raise UserError(NO_RANGES)
+        database.run(require_no_publishing_run, instance)
+        database.run(publish.require_all_whole, ranges, chosen, _shown("checking"))
+        _confirm(f"publish all ID ranges under fingerprint {chosen}", yes)
+
+        def switch(connection: Connection, lease: Lease) -> dict[IdRange, publish.Publication]:
+            require_no_publishing_run(connection, instance)
+            return publish.publish_all(connection, ranges, chosen, lease, _shown("publishing"))
+
+        publications = _alone(database, "publish", None, switch)
+        log_publications(instance, publications, chosen, _shown("logging"))
+    written, withdrawn = (sum(getattr(p, what) for p in publications.values()) for what in ("written", "withdrawn"))
+    out.print(
+        f"{counted(len(ranges), 'ID range')} published under {chosen}: {counted(written, 'summary', 'summaries')} "
+        f"written, {withdrawn:,} withdrawn",
+        soft_wrap=True,
+    )
+
+
+def _shown(what: str) -> publish.Progress:
+    return partial(track, description=what, console=err, transient=True)
 
 
 @app.command()

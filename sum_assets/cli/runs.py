@@ -51,6 +51,7 @@ def backfill(
     missing: Annotated[bool, typer.Option("--missing", help="Only ranges that are not published yet.")] = False,
     failed: Annotated[bool, typer.Option("--failed", help="Only ranges whose last run failed.")] = False,
     stale: Annotated[bool, typer.Option("--stale", help="Only ranges whose abstracts have changed since.")] = False,
+    no_publish: Annotated[bool, typer.Option("--no-publish", help="Leave what readers see as it is.")] = False,
 ) -> None:
     """Launch a backfill in a running Dagster (`sum-assets ui`).
 
@@ -76,7 +77,7 @@ def backfill(
             if not ranges:
                 raise UserError(f"No ID range is {' or '.join(wanted)}. `sum-assets status` shows what they are.")
         require_own_webserver(instance, url)
-    backfill_id = launch_backfill(url, [r.key for r in ranges], run_config)
+    backfill_id = launch_backfill(url, [r.key for r in ranges], run_config, publish=not no_publish)
     out.print(f"backfill of {counted(len(ranges), 'ID range')}: {url}/runs/b/{backfill_id}", soft_wrap=True)
 
 

@@ -1,5 +1,6 @@
-"""Publishes a range, and empties what was published or generated."""
+"""Publishes a range or all of them, and empties what was published or generated."""
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from psycopg import Connection
@@ -8,10 +9,13 @@ from sum_assets.database.connection import transaction
 from sum_assets.database.range_count import begin_count, count_range, record_count
 from sum_assets.database.range_lease import Lease
 from sum_assets.database.statements import statement
-from sum_assets.database.verify import RangeState, verify_range
+from sum_assets.database.verify import RangeState, stray, verify_range
 from sum_assets.errors import RangeError, UserError
 from sum_assets.id_range import IdRange
 from sum_assets.units import counted
+
+#: Yields ranges, and may show how far they are.
+Progress = Callable[[Sequence[IdRange]], Iterable[IdRange]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +36,76 @@ def publish(
     verifies what it would commit. Raises RangeError, with nothing changed, where the range is not whole under that
     fingerprint.
     """
-    parameters = {"lo": id_range.lo, "hi": id_range.hi, "fingerprint": fingerprint}
-    changes = begin_count(connection, id_range)
+    return publish_all(connection, [id_range], fingerprint, lease)[id_range]
+
+
+def publish_all(
+    connection: Connection,
+    ranges: Sequence[IdRange],
+    fingerprint: str | None,
+    lease: Lease | None = None,
+    progress: Progress = iter,
+) -> dict[IdRange, Publication]:
+    """Publish ranges as `publish` does, all in one transaction: a reader sees all as before, or all as after.
+
+    `lease` covers the ranges, and `progress` yields them one by one as they are worked on.
+    """
+    changes = {id_range: begin_count(connection, id_range) for id_range in ranges}
+    publications = {}
     with transaction(connection, one_snapshot=True):
         if lease:
             lease.hold(connection)
-        withdrawn = connection.execute(statement("publish_delete"), parameters).rowcount
-        written = connection.execute(statement("publish_upsert"), parameters).rowcount
-        state = verify_range(connection, id_range, fingerprint)
-        _require_whole(id_range, fingerprint, state)
-    if state.published:
-        record_count(connection, id_range, state, changes)
-    else:  # then another fingerprint may be the newest
-        count_range(connection, id_range, lease.token if lease else "")
-    return Publication(written, withdrawn, state)
+        for id_range in progress(ranges):
+            parameters = {"lo": id_range.lo, "hi": id_range.hi, "fingerprint": fingerprint}
+            withdrawn = connection.execute(statement("publish_delete"), parameters).rowcount
+            written = connection.execute(statement("publish_upsert"), parameters).rowcount
+            state = verify_range(connection, id_range, fingerprint)
+            _require_whole(id_range, fingerprint, state)
+            publications[id_range] = Publication(written, withdrawn, state)
+    for id_range, publication in publications.items():
+        if publication.state.published:
+            record_count(connection, id_range, publication.state, changes[id_range])
+        else:  # then another fingerprint may be the newest
+            count_range(connection, id_range, lease.token if lease else "")
+    return publications
 
 
-def _require_whole(id_range: IdRange, fingerprint: str | None, state: RangeState) -> None:
+def find_fingerprint(connection: Connection, beginning: str) -> str:
+    """Return the one fingerprint that begins so. Raises UserError where there is none, or several."""
+    known = sorted(row[0] for row in connection.execute("SELECT fingerprint FROM sum_assets.summarizer_config"))
+    found = [fingerprint for fingerprint in known if fingerprint.startswith(beginning)]
+    if beginning in found:
+        return beginning
+    if len(found) == 1 and beginning:
+        return found[0]
+    many = "Several fingerprints begin with" if found else "There is no fingerprint"
+    raise UserError(f"{many} {beginning!r}. Known: {', '.join(known) or 'none'}.")
+
+
+def require_all_whole(
+    connection: Connection, ranges: Sequence[IdRange], fingerprint: str, progress: Progress = iter
+) -> None:
+    """Raise UserError unless all could be published under a fingerprint, and nothing is published elsewhere."""
+    unfinished = []
+    for id_range in progress(ranges):
+        try:
+            _require_whole(id_range, fingerprint, verify_range(connection, id_range, fingerprint), published=False)
+        except RangeError as error:
+            unfinished.append(error)
+    if unfinished:
+        raise UserError(
+            f"{counted(len(unfinished), 'ID range')} of {len(ranges)} cannot be published under {fingerprint}, so that "
+            "nothing was. `sum-assets backfill --no-publish` with its configuration generates what is missing or "
+            f"stale. The first: {unfinished[0]}"
+        )
+    if outside := sum(span.rows for span in stray(connection, ranges)):
+        raise UserError(
+            f"{counted(outside, 'published summary is', 'published summaries are')} in no ID range, and would stay as "
+            "they are. Withdraw them first: `sum-assets unpublish --outside-ranges`."
+        )
+
+
+def _require_whole(id_range: IdRange, fingerprint: str | None, state: RangeState, *, published: bool = True) -> None:
     if not state.source:
         return  # its abstracts were deleted, and all that was published of them is withdrawn
     if fingerprint is None:
@@ -65,7 +122,7 @@ def _require_whole(id_range: IdRange, fingerprint: str | None, state: RangeState
             f"{state.source} abstracts have no current summary or rejection. "
             "Materialize `summaries` for it without a limit, then publish."
         )
-    if not state.sound:
+    if published and not state.sound:
         raise RangeError(f"The range {id_range.key} would not be whole when published: {state}. Nothing changed.")
 
 

@@ -9,7 +9,7 @@ from urllib.request import Request, urlopen
 
 import dagster as dg
 
-from sum_assets.defs.asset_names import CORPUS_ASSETS
+from sum_assets.defs.asset_names import CORPUS_ASSETS, SUMMARY_TABLE
 from sum_assets.errors import UserError
 
 _MUTATION = """
@@ -46,13 +46,15 @@ def require_own_webserver(instance: dg.DagsterInstance, url: str) -> None:
         )
 
 
-def launch_backfill(url: str, keys: Sequence[str], run_config: Mapping[str, Any]) -> str:
+def launch_backfill(url: str, keys: Sequence[str], run_config: Mapping[str, Any], *, publish: bool = True) -> str:
     """Ask the webserver at `url` for runs of these ID ranges over all corpus assets; return the backfill's ID.
+
+    Without `publish`, `summary_table` is left out.
 
     Raises UserError where no webserver answers, or it refuses.
     """
     params = {
-        "assetSelection": [{"path": [asset]} for asset in CORPUS_ASSETS],
+        "assetSelection": [{"path": [asset]} for asset in CORPUS_ASSETS if publish or asset != SUMMARY_TABLE],
         "partitionNames": list(keys),
         "runConfigData": run_config,
         "title": f"{len(keys)} ID ranges",

@@ -32,19 +32,28 @@ def log_materialization(
     """
     asset_key = dg.AssetKey(asset)
     spec = context.assets_def.specs_by_key[asset_key]
+    latest = context.instance.get_latest_data_version_record
+    inputs = {dep.asset_key: latest(dep.asset_key, partition_key=key) for dep in spec.deps}
+    tags = materialization_tags(data_version, spec, inputs)
+    if backfill := context.run.tags.get(BACKFILL_ID_TAG):
+        tags[BACKFILL_ID_TAG] = backfill
+    context.log_event(dg.AssetMaterialization(asset_key, partition=key, metadata=metadata, tags=tags))
+
+
+def materialization_tags(
+    data_version: str, spec: dg.AssetSpec, inputs: Mapping[dg.AssetKey, dg.EventLogRecord | None]
+) -> dict[str, str]:
+    """Return the tags of a materialization that was made from these materializations of what it depends on."""
     tags = {
         DATA_VERSION_TAG: data_version,
         DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
         CODE_VERSION_TAG: spec.code_version or "",
     }
-    for upstream in spec.deps:
-        record = context.instance.get_latest_data_version_record(upstream.asset_key, partition_key=key)
+    for asset, record in inputs.items():
         version = record and extract_data_version_from_entry(record.event_log_entry)
-        tags[get_input_data_version_tag(upstream.asset_key)] = (version or DEFAULT_DATA_VERSION).value
-        tags[get_input_event_pointer_tag(upstream.asset_key)] = str(record.storage_id if record else NULL_EVENT_POINTER)
-    if backfill := context.run.tags.get(BACKFILL_ID_TAG):
-        tags[BACKFILL_ID_TAG] = backfill
-    context.log_event(dg.AssetMaterialization(asset_key, partition=key, metadata=metadata, tags=tags))
+        tags[get_input_data_version_tag(asset)] = (version or DEFAULT_DATA_VERSION).value
+        tags[get_input_event_pointer_tag(asset)] = str(record.storage_id if record else NULL_EVENT_POINTER)
+    return tags
 
 
 def materialized_here(context: dg.AssetExecutionContext, asset: str) -> set[str]:
@@ -58,7 +67,7 @@ def fingerprints_of_parents(context: dg.AssetExecutionContext, asset: str) -> di
     run: dg.DagsterRun | None = context.run
     while run:
         for materialization in _materializations(context.instance, run, asset):
-            fingerprints.setdefault(materialization.partition or "", _fingerprint_of(materialization))
+            fingerprints.setdefault(materialization.partition or "", fingerprint_of(materialization))
         parent = run.tags.get(PARENT_RUN_ID_TAG)
         run = context.instance.get_run_by_id(parent) if parent else None
     return fingerprints
@@ -70,7 +79,7 @@ def newest_fingerprint(context: dg.AssetExecutionContext, asset: str, key: str) 
         dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[key]), limit=1
     ).records
     materialization = records[0].asset_materialization if records else None
-    return _fingerprint_of(materialization) if materialization else None
+    return fingerprint_of(materialization) if materialization else None
 
 
 def _materializations(instance: dg.DagsterInstance, run: dg.DagsterRun, asset: str) -> list[dg.AssetMaterialization]:
@@ -80,5 +89,6 @@ def _materializations(instance: dg.DagsterInstance, run: dg.DagsterRun, asset: s
     return [m for m in found if m and m.asset_key == dg.AssetKey(asset)]
 
 
-def _fingerprint_of(materialization: dg.AssetMaterialization) -> str:
+def fingerprint_of(materialization: dg.AssetMaterialization) -> str:
+    """Return the fingerprint that a materialization names."""
     return str(materialization.metadata["fingerprint"].value)

@@ -34,6 +34,7 @@ COMMANDS = [
     ["ranges", "--rows", "5"],
     ["verify"],
     ["status"],
+    ["publish", "f", "--yes"],
     ["unpublish", "--yes"],
     ["discard", "--fingerprint", "f", "--yes"],
     ["devices", "reset"],

@@ -189,6 +189,7 @@ def walked(lab: Lab, files: Path) -> set[str]:
     walk("unpublish", "--yes")
     walk("discard", "--fingerprint", fingerprint, "--yes")
     walk("materialize", KEYS[0], *config)
+    walk("publish", fingerprint[:8], "--yes", fails="cannot be published under")
     walk("verify")
     walk("export", files / "exported")
     assert json.loads(walk("status", "--json"))["totals"] == {"done": 1, "not begun": 1}
@@ -298,6 +299,7 @@ WRITES: tuple[tuple[str, ...], ...] = (
     ("backfill", "--url", "http://127.0.0.1:1"),
     ("sweep", "sweep.yaml"),
     ("benchmark", "--force"),
+    ("publish", "f", "--yes"),
     ("unpublish", "--yes"),
     ("discard", "--fingerprint", "f", "--yes"),
     ("devices", "reset"),

@@ -96,10 +96,19 @@ def test_ranges_are_selected_by_their_state(
     assert run("materialize", failed.key, "-c", tmp_path / "stop.yaml")[0] == 1
     database.execute("UPDATE sum_assets.corpus_abstract SET abstract = 'New.' WHERE abstract_id = 6")
     launched: list[list[str]] = []
+    publishes: list[bool] = []
     monkeypatch.setattr(backfill, "require_own_webserver", lambda *_: None)
-    monkeypatch.setattr(backfill, "launch_backfill", lambda _, keys, __: launched.append(keys))
+
+    def launch(_: str, keys: list[str], __: object, *, publish: bool) -> None:
+        launched.append(keys)
+        publishes.append(publish)
+
+    monkeypatch.setattr(backfill, "launch_backfill", launch)
     for options in (["--missing"], ["--failed"], ["--stale"], ["--missing", "--stale"], []):
         assert run("backfill", *options)[0] == 0
+    assert publishes == [True] * 5
+    assert run("backfill", "--no-publish", done.key)[0] == 0
+    assert (launched.pop(), publishes.pop()) == ([done.key], False)
     assert launched == [
         [new.key],
         [failed.key],

@@ -140,11 +140,12 @@ def _publish(context: dg.AssetExecutionContext, database: Database, id_range: Id
     with range_lease(database, id_range, context.run.run_id) as lease:
         publication = database.run(publish, id_range, fingerprint, lease)
     metadata = publication_metadata(publication, fingerprint)
-    version = _data_version(fingerprint, publication.state)
+    version = data_version(fingerprint, publication.state)
     log_materialization(context, SUMMARY_TABLE, id_range.key, version, metadata)
 
 
-def _data_version(fingerprint: str | None, state: RangeState) -> str:
+def data_version(fingerprint: str | None, state: RangeState) -> str:
+    """Return the data version of a range: the fingerprint, and a hash of its abstracts."""
     return f"{fingerprint}-{state.content_hash[:32]}"
 
 
@@ -211,7 +212,7 @@ def _summarizing(
                 if verdict:
                     metadata["gate"] = dg.MetadataValue.text(describe(verdict))
                 if config.limit is None:
-                    log_materialization(context, SUMMARIES, id_range.key, _data_version(fingerprint, state), metadata)
+                    log_materialization(context, SUMMARIES, id_range.key, data_version(fingerprint, state), metadata)
                 else:  # the range is still to do, and what is published next is no pilot
                     context.log_event(dg.AssetObservation(SUMMARIES, partition=id_range.key, metadata=metadata))
                 return fingerprint

@@ -1,0 +1,58 @@
+"""What a change of the published fingerprint of all ID ranges asks of Dagster, and tells it."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from psycopg import Connection
+
+from sum_assets.database.publish import Progress, Publication
+from sum_assets.defs.asset_names import SUMMARIES, SUMMARY_TABLE
+from sum_assets.defs.assets.corpus import corpus, data_version
+from sum_assets.defs.lost_runs import end_lost_runs
+from sum_assets.defs.metadata import publication_metadata
+from sum_assets.defs.range_events import fingerprint_of, materialization_tags
+from sum_assets.errors import UserError
+from sum_assets.id_range import IdRange
+
+_TABLE, _SUMMARIES = dg.AssetKey(SUMMARY_TABLE), dg.AssetKey(SUMMARIES)
+_MOST_MATERIALIZATIONS = 1000
+
+
+def require_no_publishing_run(connection: Connection, instance: dg.DagsterInstance) -> None:
+    """Raise UserError where a run or backfill would yet publish its own fingerprint: ranges would be of two."""
+    end_lost_runs(instance, connection)
+    filters = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING])
+    works = [(f"backfill {b.backfill_id}", b.asset_selection) for b in instance.get_backfills(filters=filters)]
+    runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+    works += [(f"run {run.run_id}", run.asset_selection) for run in runs]
+    if found := [name for name, assets in works if assets is None or _TABLE in assets]:
+        raise UserError(
+            f"The {found[0]} is not finished, and would publish summaries of its own. Wait for it, or end it; then run "
+            "this again."
+        )
+
+
+def log_publications(
+    instance: dg.DagsterInstance, publications: Mapping[IdRange, Publication], fingerprint: str, progress: Progress
+) -> None:
+    """Log a materialization of `summary_table` for each range, as made from the summaries of this fingerprint.
+
+    Where newer summaries are of another one, Dagster rightly shows the table as stale.
+    """
+    for id_range in progress(list(publications)):
+        publication = publications[id_range]
+        made = instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=_SUMMARIES, asset_partitions=[id_range.key]), limit=_MOST_MATERIALIZATIONS
+        ).records
+        upstream = next(
+            (r for r in made if r.asset_materialization and fingerprint_of(r.asset_materialization) == fingerprint),
+            None,
+        )
+        version = data_version(fingerprint, publication.state)
+        tags = materialization_tags(version, corpus.specs_by_key[_TABLE], {_SUMMARIES: upstream})
+        metadata = publication_metadata(publication, fingerprint)
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(_TABLE, partition=id_range.key, metadata=metadata, tags=tags)
+        )
