@@ -78,7 +78,7 @@ def find_fingerprint(connection: Connection, beginning: str) -> str:
         return beginning
     if len(found) == 1 and beginning:
         return found[0]
-    many = "Several fingerprints begin with" if found else "There is no fingerprint"
+    many = "Several fingerprints begin with" if len(found) > 1 else "There is no fingerprint"
     raise UserError(f"{many} {beginning!r}. Known: {', '.join(known) or 'none'}.")
 
 

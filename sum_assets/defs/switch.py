@@ -1,6 +1,6 @@
 """What a change of the published fingerprint of all ID ranges asks of Dagster, and tells it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
@@ -24,6 +24,7 @@ def require_no_publishing_run(connection: Connection, instance: dg.DagsterInstan
     """Raise UserError where a run or backfill would yet publish its own fingerprint: ranges would be of two."""
     end_lost_runs(instance, connection)
     filters = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING])
+    works: list[tuple[str, Collection[dg.AssetKey] | None]]
     works = [(f"backfill {b.backfill_id}", b.asset_selection) for b in instance.get_backfills(filters=filters)]
     runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
     works += [(f"run {run.run_id}", run.asset_selection) for run in runs]

@@ -299,7 +299,6 @@ WRITES: tuple[tuple[str, ...], ...] = (
     ("backfill", "--url", "http://127.0.0.1:1"),
     ("sweep", "sweep.yaml"),
     ("benchmark", "--force"),
-    ("publish", "f", "--yes"),
     ("unpublish", "--yes"),
     ("discard", "--fingerprint", "f", "--yes"),
     ("devices", "reset"),
