@@ -72,7 +72,7 @@ def publish_all(
 
 def find_fingerprint(connection: Connection, beginning: str) -> str:
     """Return the one fingerprint that begins so. Raises UserError where there is none, or several."""
-    known = sorted(row[0] for row in connection.execute("SELECT fingerprint FROM sum_assets.summarizer_config"))
+    known = sorted(str(row[0]) for row in connection.execute("SELECT fingerprint FROM sum_assets.summarizer_config"))
     found = [fingerprint for fingerprint in known if fingerprint.startswith(beginning)]
     if beginning in found:
         return beginning
