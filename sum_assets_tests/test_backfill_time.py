@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sum_assets.backfill_time import RUN_SECONDS, Backfill, ranges_as_large, ranges_in_run
 from sum_assets.id_range import IdRange
 from sum_assets.range_report import Outlook, RangeResult, render_range_report
+from sum_assets.summarizer.roofline import Lengths
 
 
 @given(st.floats(0, 1e6), st.integers(1, 100_000), st.integers(1, 64))
@@ -31,7 +32,7 @@ def result(summarized: int, load: float) -> RangeResult:
     generate = summarized / 10
     return RangeResult(
         id_range=IdRange(1, 100), fingerprint="f", settings={}, summarized=summarized, rejected={}, truncated=0,
-        capped=0, input_tokens=0, output_tokens=0, seconds=load + generate,
+        capped=0, lengths=Lengths(), seconds=load + generate,
         phases=phases | {"load_model": load, "generate": generate}, beside={}, latencies=[], engine=None,
         peak_process_bytes=0, examples=[],
     )  # fmt: skip

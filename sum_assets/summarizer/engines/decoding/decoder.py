@@ -45,7 +45,7 @@ class TokenCopy:
     def __init__(self, tokens: Tensor) -> None:
         on_cuda = tokens.device.type == "cuda"
         self._tokens = tokens.to("cpu", non_blocking=on_cuda)  # into pinned memory
-        self._copied = torch.cuda.Event() if on_cuda else None  # type: ignore[no-untyped-call]
+        self._copied = torch.cuda.Event() if on_cuda else None
         if self._copied:
             self._copied.record()
 
