@@ -45,7 +45,7 @@ class TokenCopy:
     def __init__(self, tokens: Tensor) -> None:
         on_cuda = tokens.device.type == "cuda"
         self._tokens = tokens.to("cpu", non_blocking=on_cuda)  # into pinned memory
-        self._copied = torch.cuda.Event() if on_cuda else None
+        self._copied = torch.cuda.Event() if on_cuda else None  # type: ignore[no-untyped-call]
         if self._copied:
             self._copied.record()
 
@@ -53,7 +53,7 @@ class TokenCopy:
         """Return the tokens."""
         if self._copied:
             self._copied.synchronize()
-        return self._tokens.tolist()  # type: ignore[no-any-return]
+        return self._tokens.tolist()
 
 
 class Decoder:
