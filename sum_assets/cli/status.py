@@ -82,6 +82,8 @@ def _report(seen: CorpusStatus) -> Iterator[Table | str]:
     if len(listed) > MOST_ROWS:
         yield f"and {len(listed) - MOST_ROWS:,} more, which --json lists"
     yield ", ".join(f"{n:,} {state}" for state, n in seen.ranges.most_common()) or NO_RANGES
+    if len(seen.made) > 1:
+        yield _fingerprints(seen)
     if seen.abstracts:
         yield "abstracts: " + ", ".join(f"{n:,} {state}" for state, n in seen.abstracts.most_common())
     if forecast := seen.forecast:
@@ -111,6 +113,17 @@ def _table(statuses: Sequence[RangeStatus]) -> Table:
     return table
 
 
+def _fingerprints(seen: CorpusStatus) -> Table:
+    table = Table(
+        Column("fingerprint", no_wrap=True), Column("model", overflow="fold"), "engine", "precision",
+        Column("ranges made", justify="right"), Column("published", justify="right"), box=SIMPLE, padding=0,
+    )  # fmt: skip
+    for one in seen.made:
+        numbers = (f"{len(one.ranges):,}", f"{seen.published[one.fingerprint]:,}")
+        table.add_row(one.fingerprint, escape(one.model), one.engine, one.precision, *numbers)
+    return table
+
+
 def _as_json(seen: CorpusStatus, problems: list[Problem]) -> dict[str, object]:
     forecast = None
     if seen.rate and seen.seconds_left:
@@ -126,6 +139,15 @@ def _as_json(seen: CorpusStatus, problems: list[Problem]) -> dict[str, object]:
         "totals": seen.ranges,
         "abstracts": seen.abstracts,
         "abstracts_left": seen.left,
+        "fingerprints": [
+            {
+                "fingerprint": one.fingerprint,
+                "model": one.model,
+                "ranges_made": len(one.ranges),
+                "ranges_published": seen.published[one.fingerprint],
+            }
+            for one in seen.made
+        ],
         "forecast": forecast,
         "problems": [asdict(problem) for problem in problems],
     }

@@ -4,15 +4,29 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
 
 from psycopg import Connection
 
 from sum_assets.database.range_registry import ranges_in_runs
 from sum_assets.database.run_rate import RunRate, recent_rate
+from sum_assets.database.statements import statement
 from sum_assets.database.status import RangeStatus, State, range_status
+from sum_assets.database.verify import RangeState
 from sum_assets.id_range import IdRange
 from sum_assets.paths import dagster_is_here
 from sum_assets.units import counted, duration
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What runs have made under one fingerprint: `ranges` are those that they finished."""
+
+    fingerprint: str
+    model: str
+    engine: str
+    precision: str
+    ranges: frozenset[IdRange]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +35,7 @@ class CorpusStatus:
 
     statuses: list[RangeStatus]
     rate: RunRate | None
+    made: list[Made]
 
     @property
     def ranges(self) -> Counter[State]:
@@ -33,14 +48,34 @@ class CorpusStatus:
         return sum((Counter({one.state: one.counts.source}) for one in self.statuses if one.counts), Counter())
 
     @property
+    def published(self) -> Counter[str]:
+        """The number of ranges that are published under each fingerprint, as far as they are counted."""
+        return Counter(c.fingerprint for c in self._counts if c.published and c.fingerprint)
+
+    @property
     def left(self) -> int:
-        """How many abstracts have no current result, as far as they are counted."""
-        return sum(one.counts.pending for one in self.statuses if one.counts)
+        """How many abstracts have no current result, as far as they are counted.
+
+        Of a range that a run has before it, they are those without one under the fingerprint of the latest runs.
+        """
+        newest = self.rate.fingerprint if self.rate else None
+        made = {id_range for one in self.made if one.fingerprint == newest for id_range in one.ranges}
+        left = 0
+        for one in self.statuses:
+            if one.counts is None:
+                continue
+            beside = _in_run(one) and newest and one.counts.fingerprint not in (None, newest)
+            left += one.counts.pending if not beside else 0 if one.id_range in made else one.counts.source
+        return left
 
     @property
     def goes_on(self) -> bool:
         """Whether a run works on a range, or has one before it."""
-        return any(one.state in ("running", "queued") for one in self.statuses)
+        return any(map(_in_run, self.statuses))
+
+    @property
+    def _counts(self) -> list[RangeState]:
+        return [one.counts for one in self.statuses if one.counts]
 
     @property
     def seconds_left(self) -> tuple[float, float, float] | None:
@@ -69,4 +104,20 @@ class CorpusStatus:
 def corpus_status(connection: Connection, ranges: Sequence[IdRange]) -> CorpusStatus:
     """Return the status of these ranges, counted for half a second, and the rate of the latest runs."""
     in_runs = ranges_in_runs(connection, ranges) if dagster_is_here() else set()
-    return CorpusStatus(range_status(connection, ranges, in_runs=in_runs), recent_rate(connection))
+    statuses = range_status(connection, ranges, in_runs=in_runs)
+    return CorpusStatus(statuses, recent_rate(connection), _made(connection, set(ranges)))
+
+
+def _made(connection: Connection, ranges: set[IdRange]) -> list[Made]:
+    """Return what runs have made of these ranges, by fingerprint."""
+    rows = connection.execute(statement("range_run_made")).fetchall()
+    made = []
+    for (fingerprint, model, engine, precision), finished in groupby(rows, key=lambda row: row[:4]):
+        found = frozenset(IdRange(lo, hi) for *_, lo, hi in finished) & ranges
+        if found:
+            made.append(Made(fingerprint, model or "", engine or "", precision or "", found))
+    return made
+
+
+def _in_run(one: RangeStatus) -> bool:
+    return one.in_run or one.state == "running"

@@ -15,6 +15,7 @@ from psycopg import Connection
 
 from sum_assets.database.range_lease import range_lease
 from sum_assets.database.reconnect import open_database
+from sum_assets.database.run_rate import record_range_run
 from sum_assets.id_range import IdRange
 
 Run = Callable[..., tuple[int, str, str]]
@@ -66,6 +67,27 @@ def test_it_says_how_fast_runs_are_and_when_they_will_be_through(run: Run, keys:
     assert forecast["ranges_measured"] == 1
     assert forecast["seconds_left"] == pytest.approx(30 / forecast["abstracts_per_second"])
     assert forecast["interval"] == [forecast["seconds_left"]] * 2
+
+
+def test_another_model_beside_the_published_one_has_its_own_progress(
+    run: Run, keys: list[str], database: Connection, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    assert run("materialize", keys[1], "-c", tmp_path / "run.yaml")[0] == 0
+    assert "ranges made" not in run("status")[1], "of one fingerprint, the states say all"
+    settings = '{"model": "other", "engine": "transformers", "precision": "float32"}'
+    database.execute("INSERT INTO sum_assets.summarizer_config VALUES ('beside', %s)", [settings])
+    record_range_run(database, IdRange.from_key(keys[1]), "beside", "run", 10, 5.0)
+    tags = dict(zip(RANGE_TAGS, keys[:2], strict=True))
+    instance.add_run(dg.DagsterRun(job_name="corpus", status=dg.DagsterRunStatus.STARTED, tags=tags))
+    out = run("status")[1]
+    assert re.search(r"beside +other +transformers +float32 +1 +0 *\n", out)
+    assert re.search(r" lead +2 +2 *\n", out)
+    assert "30 abstracts are left: until about" in out
+    found = json.loads(run("status", "--json")[1])
+    assert found["abstracts_left"] == 30, "20 of ranges not begun, and 10 of the range that the run has before it"
+    progress = {one["fingerprint"]: (one["ranges_made"], one["ranges_published"]) for one in found["fingerprints"]}
+    assert progress.pop("beside") == (1, 0)
+    assert list(progress.values()) == [(2, 2)]
 
 
 def test_watch_looks_again_until_it_is_interrupted(run: Run, keys: list[str], tmp_path: Path) -> None:
