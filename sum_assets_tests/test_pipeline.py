@@ -171,6 +171,6 @@ def corpus(database_url: str, database: Connection) -> Iterator[type[Corpus]]:
 
 
 def test_any_order_ends_clean(corpus: type[Corpus]) -> None:
-    chosen = settings(max_examples=60, stateful_step_count=20, derandomize=True)
+    chosen = settings(max_examples=40, stateful_step_count=20, derandomize=True)
     chosen = settings(chosen, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(corpus, settings=chosen)
