@@ -81,7 +81,7 @@ def test_from_a_file_to_a_report(command: Command, database_url: str, t5: Path, 
     sweep = {"sample": 4, "baseline_sample": 2, "warm_up": 0, "replicates": 1, "presets": {"first-sentences": lead}}
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
     model = {"model": str(t5), "prompt": "", "max_input_tokens": 32, "max_output_tokens": 4}
-    (tmp_path / "model.yaml").write_text(yaml.safe_dump(model))
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump({"resources": {"summarizer": {"config": model}}}))
     ok("init")
     ok("load", tmp_path / "corpus.csv")
     key = ok("ranges", "--rows", 40).split()[-1]
