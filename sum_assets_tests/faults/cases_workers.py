@@ -45,7 +45,7 @@ def _slow_on_ray() -> None:
 
     replaced: Any = ray_worker
     replaced.Actor = SlowActor
-    ray_devices.PLACEMENT_TIMEOUT = 20.0
+    ray_devices.PLACEMENT_TIMEOUT = 60.0  # two processes that import torch at once, on busy cores
     scheduler.STRAGGLER_TIMEOUT = 2.0
 
 

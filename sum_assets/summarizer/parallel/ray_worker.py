@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
-from ray.util.placement_group import placement_group, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from sum_assets.errors import UserError, WorkerError
 from sum_assets.summarizer import ray_devices
@@ -57,7 +55,7 @@ class Actor:
         self._generator: Generator | None = None
 
     def host(self) -> str:
-        """Return the host's name."""
+        """Return the host's name. An answer means that Ray has placed the actor."""
         return platform.node()
 
     def load(self, resolved: ModelSettings, bundle: ModelBundle, versions: dict[str, str]) -> EngineState:
@@ -86,12 +84,11 @@ class Actor:
 class RayWorker:
     """Drives an actor that Ray has placed; see `sum_assets.summarizer.parallel.worker_pool.Worker`.
 
-    `resources` are the CPUs and GPUs that Ray reserves for it. Raises UserError where the cluster has no room for the
-    actor, or the actor cannot load the model.
+    Raises UserError where the actor does not start in time, or the actor cannot load the model.
     """
 
-    def __init__(self, resolved: ModelSettings, bundle: ModelBundle, resources: dict[str, float]) -> None:
-        self._resolved, self._bundle, self._resources = resolved, bundle, resources
+    def __init__(self, resolved: ModelSettings, bundle: ModelBundle, options: dict[str, Any]) -> None:
+        self._resolved, self._bundle, self._options = resolved, bundle, options
         self._state: EngineState
         self._versions = resolved.text_settings()["versions"]
         self.starts = 0
@@ -100,20 +97,17 @@ class RayWorker:
     def _start(self) -> None:
         self.starts += 1
         self._alive = True
-        # Reserved first: an actor alone does not say whether it waits for a place or imports its libraries.
-        self._place = placement_group([{name: amount for name, amount in self._resources.items() if amount}])
-        if not self._place.wait(ray_devices.PLACEMENT_TIMEOUT):
-            remove_placement_group(self._place)
-            raise UserError(f"the Ray cluster has no room for {_describe(self._resources)}")
         actor: Any = ray.remote(Actor)  # Any: Ray adds the methods that are called below
-        self._actor = actor.options(
-            num_cpus=self._resources["CPU"],
-            num_gpus=self._resources["GPU"],
-            max_restarts=0,
-            scheduling_strategy=PlacementGroupSchedulingStrategy(self._place),
-        ).remote()
+        self._actor = actor.options(**self._options).remote()
+        host = self._actor.host.remote()
         try:
-            self.host = ray.get(self._actor.host.remote(), timeout=ANSWER_LIMIT)
+            placed, _ = ray.wait([host], timeout=ray_devices.PLACEMENT_TIMEOUT)
+            if not placed:
+                raise UserError(
+                    f"no worker started on Ray within {ray_devices.PLACEMENT_TIMEOUT:.0f} s: the cluster has no room "
+                    f"for {_describe_resources(self._options)}, or its hosts start processes slowly"
+                )
+            self.host = ray.get(host)
             loading = self._actor.load.remote(self._resolved, self._bundle, self._versions)
             self._state = ray.get(loading, timeout=ANSWER_LIMIT)
         except UserError:
@@ -155,7 +149,6 @@ class RayWorker:
         """End the actor, even in the middle of a batch. The next call starts another."""
         self._alive = False
         ray.kill(self._actor)
-        remove_placement_group(self._place)
 
     def state(self) -> EngineState:
         """Return the state that the actor last reported, with its host."""
@@ -172,5 +165,5 @@ def _translate(error: RayError) -> Exception:
     return WorkerError(f"a worker on the Ray cluster is gone: {describe_error(error)}")
 
 
-def _describe(resources: dict[str, float]) -> str:
-    return ", ".join(f"{amount:g} {name}s" for name, amount in resources.items())
+def _describe_resources(options: dict[str, Any]) -> str:
+    return ", ".join(f"{options[name]:g} {name.removeprefix('num_').upper()}" for name in ("num_gpus", "num_cpus"))

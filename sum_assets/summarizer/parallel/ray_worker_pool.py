@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import ray
 
@@ -19,12 +20,17 @@ def open_ray_pool(resolved: ModelSettings) -> Pool:
     per_device, on_cpu = resolved.workers_per_device, resolved.device.kind == "cpu"
     cpus = [int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU")]
     threads = resolved.threads_per_worker or (max(1, min(cpus) // per_device) if on_cpu else None)
-    resources = {"GPU": 0 if on_cpu else 1 / per_device, "CPU": threads or 0}
+    options: dict[str, Any] = {
+        "num_cpus": threads or 0,
+        "num_gpus": 0 if on_cpu else 1 / per_device,
+        "max_restarts": 0,
+        "scheduling_strategy": "SPREAD",
+    }
     bundle = ModelBundle.pack(resolved)
     worker_settings = replace(resolved, threads_per_worker=threads)
 
     def start() -> Callable[[], Worker]:
-        return lambda: RayWorker(worker_settings, bundle, resources)
+        return lambda: RayWorker(worker_settings, bundle, options)
 
     numbers = range(1, len(resolved.worker_devices) + 1)
     return Pool(resolved, {WorkerStats(f"worker {n} on Ray", f"{n}"): start() for n in numbers})
