@@ -62,7 +62,7 @@ RANGE_ROWS ?= 10000
 prove-corpus: .venv/installed
 	$(BIN)/python -m sum_assets_tests.evidence.prove_corpus $(ROWS) --range-rows $(RANGE_ROWS)
 
-# Half an hour with SEEDS=100: kills, faults and bad input, compared with quiet runs; goes on where it was stopped.
+# Two hours: kills, faults and bad input, compared with quiet runs; goes on where it was stopped.
 SEEDS ?= 20
 faults: .venv/installed
 	leases=$$(mktemp -d) && trap "rm -r $$leases" EXIT && \
