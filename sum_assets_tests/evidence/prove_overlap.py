@@ -1,4 +1,4 @@
-"""Shows how much of a device's time is left to it: `make prove-overlap`, two minutes on two cores.
+"""Shows how much of a device's time is left to it: `make prove-overlap`, five minutes on two cores.
 
 Models that answer at a set rate summarize real abstracts through the pipeline, with a real tokenizer, into a PostgreSQL
 of their own. What the whole takes is compared with what the model alone does.
