@@ -27,7 +27,7 @@ prove-gate: .venv/installed
 prove-models: .venv/installed
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m sum_assets_tests.evidence.prove_models
 
-# Two minutes: engines of a set rate, and what of their time reading and committing takes.
+# Five minutes: engines of a set rate, and what of their time reading and committing takes.
 prove-overlap: .venv/installed
 	$(BIN)/python -m sum_assets_tests.evidence.prove_overlap
 
