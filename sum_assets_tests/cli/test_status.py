@@ -22,21 +22,6 @@ Run = Callable[..., tuple[int, str, str]]
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 
-@pytest.fixture
-def keys(run: Run, database: Connection, instance: dg.DagsterInstance, tmp_path: Path) -> list[str]:
-    """Four ranges of ten abstracts, the first of them done."""
-    database.execute(
-        "INSERT INTO sum_assets.corpus_abstract (abstract_id, abstract) "
-        "SELECT i, 'Text ' || i FROM generate_series(1, 40) AS i"
-    )
-    config = tmp_path / "run.yaml"
-    config.write_text("resources: {gpu: {config: {engine: lead}}}")
-    run("ranges", "--rows", 10)
-    found = run("ranges")[1].split()
-    assert run("materialize", found[0], "-c", config)[0] == 0
-    return found
-
-
 def states(run: Run) -> list[str]:
     return [one["state"] for one in json.loads(run("status", "--json")[1])["ranges"]]
 
