@@ -182,7 +182,7 @@ def test_a_lock_on_a_live_lease_ends_every_wait(
             assert not holders(database)[0].expired, "the heart beats again"
             stopped.execute("SELECT * FROM sum_assets.range_lease FOR UPDATE")
         assert [h.run_id for h in holders(database)] == ["first"], "not released, but this process goes on"
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 18
 
 
 @contextmanager

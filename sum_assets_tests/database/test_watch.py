@@ -44,7 +44,7 @@ def test_what_is_swallowed_counts_as_away(between: tuple[Database, Proxy]) -> No
     began = time.monotonic()
     with pytest.raises(UnreachableError, match=r"was away for \d s, longer than the run waits \(wait_seconds"):
         ours.run(lambda connection: connection.execute("SELECT 1"))
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 30
 
 
 def test_work_is_repeated_where_one_connection_alone_is_swallowed(between: tuple[Database, Proxy]) -> None:
@@ -145,7 +145,7 @@ def test_a_request_to_stop_ends_a_wait_for_a_lock(
         took = time.monotonic() - began
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'sum_assets.range_lease'::regclass"
         assert swallowed or database.execute(waiting).fetchone() == (0,), "the server waits no more either"
-    assert took < 6
+    assert took < 30
 
 
 def test_a_statement_that_ends_soon_is_not_stopped(ours_direct: Database) -> None:

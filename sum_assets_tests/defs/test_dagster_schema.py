@@ -28,5 +28,5 @@ def test_a_swallowed_answer_ends_the_wait(database_url: str, monkeypatch: pytest
                 began = time.monotonic()
                 with pytest.raises(OperationalError):
                     connection.execute(text("SELECT 1"))
-                assert time.monotonic() - began < 5
+                assert time.monotonic() - began < 30
             assert watch.silent_lately()

@@ -106,7 +106,7 @@ class Scripted:
 
 
 class Hanging(Scripted):
-    """A worker that hangs on its first call until it is ended, or for ten seconds."""
+    """A worker that hangs on its first call until it is ended, or for a minute."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class Hanging(Scripted):
         if not self.calls:
             self.calls += 1
             self.began.set()
-            self.ended.wait(10)
+            self.ended.wait(60)
             raise WorkerError("it was ended")
         yield from super().generate(prompts)
 
@@ -172,11 +172,12 @@ def test_one_that_hangs_does_not_keep_what_another_failed_on(t5: Path, monkeypat
     pool, prompts = scripted(t5, hanging := Hanging(), Once(hanging))
     began = time.monotonic()
     assert dict(pair for finished in pool.generate(prompts) for pair in finished) == dict(enumerate(prompts))
-    assert time.monotonic() - began < 8, "the first was replaced when the other had done its batch"
+    assert time.monotonic() - began < 30, "the first was replaced when the other had done its batch"
 
 
 def test_what_hung_is_no_measure_of_how_long_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "STRAGGLER_TIMEOUT", 0.5)
+    monkeypatch.setattr(scheduler, "STRAGGLER_FACTOR", 100)
     hanging, also, good = (WorkerStats(f"worker {n}", "abacus") for n in range(3))
     batch_scheduler = BatchScheduler([[0], [1]], [hanging, also, good])
     batches = [batch_scheduler.acquire(hanging), batch_scheduler.acquire(also)]
@@ -187,7 +188,7 @@ def test_what_hung_is_no_measure_of_how_long_to_wait(monkeypatch: pytest.MonkeyP
         assert batch is batches[row]
         batch_scheduler.deliver(good, batch, [(row, [7])])
         batch_scheduler.complete(good, batch)
-    assert time.monotonic() - began < 1.2
+    assert time.monotonic() - began < 20
 
 
 def test_without_any_worker_no_row_is_blamed(t5: Path) -> None:
