@@ -5,7 +5,6 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from sum_assets.abstract import Abstract, Rejection, Summary
 from sum_assets.commit_queue import CommitQueue
 from sum_assets.database.connection import connect
-from sum_assets.database.engine_hangs import Suspect, forget_hangs, record_hang, suspects, windows
+from sum_assets.database.engine_hangs import Suspect, chunks, forget_hangs, record_hang, suspects
 from sum_assets.database.range_lease import Lease, range_lease
 from sum_assets.database.reconnect import Database
 from sum_assets.database.results import ResultStore, storable_results
@@ -24,14 +23,11 @@ from sum_assets.errors import StoppedError
 from sum_assets.id_range import IdRange
 from sum_assets.progress import Progress
 from sum_assets.range_report import RangeResult
+from sum_assets.read_ahead import CHUNK, ReadAhead
 from sum_assets.summarizer import Phases, Summarizer
 from sum_assets.summarizer.isolate_failures import health_check, summarize_each
 from sum_assets.summarizer.roofline import Lengths
 
-#: Abstracts handed to the engine at once: enough to sort by length, few enough to hold in memory.
-WINDOW = 4096
-#: The first window is smaller, since the engine waits until it is tokenized.
-FIRST_WINDOW = 512
 _NOT_BLANK = re.compile(r"\S")
 
 
@@ -76,14 +72,14 @@ def summarize_range(
             ids = database.run(store.pending, id_range, limit)
             suspected = database.run(suspects, store, ids)
         run = _RangeRun(beside, lease, store, phases, open_engine, len(ids), on_progress, stop)
-        with ThreadPoolExecutor(1) as reader, run.queue:
-            reads = (reader.submit(run.read, database, w) for w in windows(ids, suspected, FIRST_WINDOW, WINDOW))
-            ahead = next(reads, None)
-            while ahead:
+        cut = ((chunk, chunk[0] not in suspected) for chunk in chunks(ids, suspected, CHUNK))
+        with ReadAhead(cut, partial(run.read, database)) as reader, run.queue:
+            while True:
                 with phases("read"):
-                    abstracts = ahead.result()
-                ahead = next(reads, None)
-                run.process(abstracts, suspected)
+                    abstracts = reader.next_window()
+                if abstracts is None:
+                    break
+                run.process(abstracts, suspected, reader.start)
             with phases("write"):
                 run.queue.flush()
         if suspected:
@@ -133,7 +129,9 @@ class _RangeRun:
         self._tokenizing += time.perf_counter() - read
         return abstracts
 
-    def process(self, abstracts: Sequence[Abstract], suspected: Mapping[int, Suspect]) -> None:
+    def process(
+        self, abstracts: Sequence[Abstract], suspected: Mapping[int, Suspect], read_on: Callable[[], object]
+    ) -> None:
         """Bring one window of abstracts to results. A window holds suspects alone, or none."""
         window = {a.abstract_id: a for a in abstracts}
         rejections = [rejection for rejection in map(screen, abstracts) if rejection]
@@ -145,6 +143,7 @@ class _RangeRun:
             return
         self._stop_if_asked()
         engine = self._loaded_engine()
+        read_on()  # not before: it is the engine that tokenizes
         suspect = suspected.get(usable[0].abstract_id)
         if suspect:
             health_check(engine)

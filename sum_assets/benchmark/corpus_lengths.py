@@ -12,7 +12,7 @@ from sum_assets.backfill_time import ROWS_PER_RANGE, ranges_as_large
 from sum_assets.database.ranges import no_abstracts
 from sum_assets.database.source import count_source
 from sum_assets.database.source_profile import DRAWN, FRACTIONS, Lengths, recorded_lengths, source_lengths
-from sum_assets.pipeline import WINDOW
+from sum_assets.read_ahead import WINDOW
 
 _POINTS = 256  # at which each range's lengths are interpolated
 

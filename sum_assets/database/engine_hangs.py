@@ -44,12 +44,12 @@ def suspects(connection: Connection, store: ResultStore, ids: Sequence[int]) -> 
         return {s.abstract_id: s for s in cursor.execute(statement("engine_hang_suspects"), parameters)}
 
 
-def windows(ids: Sequence[int], suspected: Mapping[int, Suspect], first: int, size: int) -> Iterator[Sequence[int]]:
-    """Yield what the engine gets at once: `first` IDs, then `size` at a time, then suspects, in groups and alone."""
+def chunks(ids: Sequence[int], suspected: Mapping[int, Suspect], size: int) -> Iterator[Sequence[int]]:
+    """Yield what is read at once: `size` IDs at a time, then suspects, in groups and alone."""
     grouped = [i for i, suspect in suspected.items() if suspect.group_size > GROUP_SIZE]
     alone = [i for i, suspect in suspected.items() if suspect.group_size <= GROUP_SIZE]
     plain = [i for i in ids if i not in suspected]
-    for part, step in ((plain[:first], first), (plain[first:], size), (grouped, GROUP_SIZE), (alone, 1)):
+    for part, step in ((plain, size), (grouped, GROUP_SIZE), (alone, 1)):
         for start in range(0, len(part), step):
             yield part[start : start + step]
 

@@ -44,7 +44,8 @@ def open_summarizer(resolved: "ResolvedSettings", *, naive: bool = False) -> Sum
         from sum_assets.summarizer.parallel.worker_pool import open_pool
 
         return TokenEngine(resolved, lambda tokenizer: open_pool(resolved, tokenizer))
-    return TokenEngine(resolved, lambda tokenizer: load_generator(resolved, tokenizer, naive=naive))
+    ahead = resolved.device.kind != "cpu" and not naive
+    return TokenEngine(resolved, lambda tokenizer: load_generator(resolved, tokenizer, naive=naive), ahead=ahead)
 
 
 __all__ = [

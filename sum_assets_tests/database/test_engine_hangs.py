@@ -3,7 +3,7 @@
 from psycopg import Connection
 
 from sum_assets.abstract import Abstract
-from sum_assets.database.engine_hangs import GROUP_SIZE, Suspect, forget_hangs, record_hang, suspects, windows
+from sum_assets.database.engine_hangs import GROUP_SIZE, Suspect, chunks, forget_hangs, record_hang, suspects
 from sum_assets.database.publish import discard
 from sum_assets.database.results import ResultStore
 from sum_assets.id_range import IdRange
@@ -40,7 +40,7 @@ def test_an_edited_row_is_tried_again(database: Connection) -> None:
 
 def test_suspects_come_last_and_apart() -> None:
     suspected = {i: Suspect(i, b"", 40, 1) for i in range(40, 80)} | {i: Suspect(i, b"", GROUP_SIZE, 2) for i in (3, 4)}
-    cut = list(windows(range(150), suspected, 30, 50))
-    assert [len(window) for window in cut] == [30, 50, 28, 16, 16, 8, 1, 1]
-    assert sorted(i for window in cut for i in window) == list(range(150))
+    cut = list(chunks(range(150), suspected, 50))
+    assert [len(chunk) for chunk in cut] == [50, 50, 8, 16, 16, 8, 1, 1]
+    assert sorted(i for chunk in cut for i in chunk) == list(range(150))
     assert cut[-2:] == [[3], [4]]

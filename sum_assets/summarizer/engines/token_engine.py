@@ -10,6 +10,7 @@ import torch
 
 from sum_assets.summarizer.device_rates import open_roofline
 from sum_assets.summarizer.engine_registry import import_attribute
+from sum_assets.summarizer.engines.look_ahead import look_ahead
 from sum_assets.summarizer.generation_rules import stop_tokens
 from sum_assets.summarizer.model_files import load_tokenizer
 from sum_assets.summarizer.phases import Phases
@@ -31,10 +32,11 @@ def load_generator(resolved: ModelSettings, tokenizer: Any, *, naive: bool = Fal
 class TokenEngine:
     """Serves one model on one device; see `sum_assets.summarizer.types.Summarizer`.
 
-    Raises UserError where the model's tokenizer cannot be loaded.
+    With `ahead`, the next batch is generated in a thread while the last one is turned into text and handed on. That
+    pays where this process waits for a device. Raises UserError where the model's tokenizer cannot be loaded.
     """
 
-    def __init__(self, resolved: ModelSettings, load: Callable[[Any], Generator]) -> None:
+    def __init__(self, resolved: ModelSettings, load: Callable[[Any], Generator], *, ahead: bool = False) -> None:
         settings = resolved.settings
         self._tokenizer = load_tokenizer(resolved.files)
         # A tokenizer of its own: fast ones refuse to be used while another thread changes their truncation.
@@ -46,7 +48,7 @@ class TokenEngine:
             self._tokenizer, self._encoder.template, self._encoder.closing, settings.thoughts
         )
         self._roofline = open_roofline(resolved)  # before anything else is on the device
-        self._generator = load(self._tokenizer)
+        self._generator, self._ahead = load(self._tokenizer), ahead
         self._stops = stop_tokens(resolved.files, self._tokenizer)
         self._limit = resolved.settings.max_output_tokens
         self._end_is_forced = "forced_eos_token_id" in resolved.rules
@@ -74,6 +76,8 @@ class TokenEngine:
         if not inputs:
             return
         finished = self._generator.generate([e.ids for e in inputs])
+        if self._ahead:
+            finished = look_ahead(finished)
         while True:
             with phases("generate"):
                 outputs = next(finished, None)

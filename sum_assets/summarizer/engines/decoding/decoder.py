@@ -82,7 +82,8 @@ class Decoder:
         seq2seq, max_new_tokens = model.config.is_encoder_decoder, model.generation_config.max_new_tokens
         ids, mask = padded(prompts, model.generation_config.pad_token_id, left=not seq2seq)
         ids, mask = ids.to(model.device), mask.to(model.device)
-        with torch.inference_mode():
+        index = model.device.index if model.device.type == "cuda" else -1  # none: events and graphs need no device
+        with torch.inference_mode(), torch.cuda.device(index):
             states = encode(model, ids, mask, self._chunk_tokens) if seq2seq else None
             sequences, rules = self._prepare(prompts, ids, mask, states)
             state: DecodeState
