@@ -8,12 +8,12 @@ import dagster as dg
 import psycopg
 
 from sum_assets.database.server_errors import explained
-from sum_assets.defs.asset_names import BENCHMARK_ASSETS, CORPUS_OP
+from sum_assets.defs.asset_names import BENCHMARK_ASSETS, COMPARISON, CORPUS_OP
 from sum_assets.errors import EngineFaultError, UserError
 
 _KNOWN = {
     "resources": {"gpu", "summarizer", "postgres", "io_manager"},
-    "ops": {CORPUS_OP, *BENCHMARK_ASSETS},
+    "ops": {CORPUS_OP, *BENCHMARK_ASSETS, COMPARISON},
 }
 
 

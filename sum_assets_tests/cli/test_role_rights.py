@@ -193,6 +193,7 @@ def walked(lab: Lab, files: Path) -> set[str]:
     walk("verify")
     walk("export", files / "exported")
     assert json.loads(walk("status", "--json"))["totals"] == {"done": 1, "not begun": 1}
+    walk("compare", fails="Two are needed")
     walk("sweep", files / "sweep.yaml")
     walk("benchmark", "--presets", "baseline")
     walk("report")

@@ -1,6 +1,7 @@
 """The assets: thin, each reads its partitions, calls the library, and attaches metadata."""
 
 from sum_assets.defs.assets.benchmark import benchmark, benchmark_report
+from sum_assets.defs.assets.comparison import comparison
 from sum_assets.defs.assets.corpus import corpus
 
-__all__ = ["benchmark", "benchmark_report", "corpus"]
+__all__ = ["benchmark", "benchmark_report", "comparison", "corpus"]

@@ -1,0 +1,46 @@
+"""The asset that compares what runs made under different fingerprints."""
+
+import dagster as dg
+from pydantic import Field
+
+from sum_assets.benchmark.compare_fingerprints import compare_fingerprints
+from sum_assets.benchmark.report_tables import Section
+from sum_assets.database.range_registry import parse_keys, require_known
+from sum_assets.defs.failures import failing_clearly
+from sum_assets.defs.partitions import id_ranges
+from sum_assets.defs.resources import PostgresResource
+
+
+class ComparisonConfig(dg.Config):
+    """What to compare."""
+
+    id_range: str | None = Field(default=None, description="One ID range, by its key. Without it: the whole corpus.")
+    fingerprints: list[str] = Field(
+        default_factory=list, description="Only these fingerprints, or their beginnings. Without any: all."
+    )
+    reference: str | None = Field(
+        default=None, description="The fingerprint to compare with. Without it: the one that is published."
+    )
+
+
+@dg.asset(group_name="summaries", kinds={"python"})
+def comparison(
+    context: dg.AssetExecutionContext, config: ComparisonConfig, postgres: PostgresResource
+) -> dg.MaterializeResult[None]:
+    """What runs made of the same abstracts under different configurations: speed, texts and settings, side by side.
+
+    Make pilots of one ID range with several configurations, then materialize this.
+    """
+    with failing_clearly(context), postgres.connection() as connection:
+        known, _ = parse_keys(context.instance.get_dynamic_partitions(id_ranges.name or ""))
+        id_range = require_known(config.id_range, known) if config.id_range else None
+        found = compare_fingerprints(connection, id_range, config.fingerprints, config.reference)
+    tables = {section.title.lower().replace(" ", "_"): _table(section) for section in found.sections()}
+    return dg.MaterializeResult(metadata={"reference": found.reference, **tables})
+
+
+def _table(section: Section) -> dg.TableMetadataValue:
+    names = [heading.replace("/", " per ") for heading in section.headings]
+    columns = [dg.TableColumn(name, "string") for name in names]
+    records = [dg.TableRecord(dict(zip(names, row, strict=True))) for row in section.rows]
+    return dg.MetadataValue.table(records, dg.TableSchema(columns))
