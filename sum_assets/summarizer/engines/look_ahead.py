@@ -1,7 +1,8 @@
 """Generates the next batch while the last one is turned into text and handed on."""
 
+import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from sum_assets.summarizer.watchdog import watchdog
@@ -11,11 +12,22 @@ T = TypeVar("T")
 
 def look_ahead(results: Iterator[T]) -> Iterator[T]:
     """Yield what `results` yields, whose next item a thread fetches meanwhile. It waits for that thread at its end."""
+    begun = threading.Semaphore(0)
+
+    def fetch() -> T | None:
+        begun.release()
+        return next(results, None)
+
+    def start() -> "Future[T | None]":
+        fetched = thread.submit(fetch)
+        begun.acquire()  # else this thread keeps the interpreter while it works on an item
+        return fetched
+
     with ThreadPoolExecutor(1, "generate") as thread:
-        fetched = thread.submit(next, results, None)
+        fetched = start()
         try:
             while (item := fetched.result()) is not None:
-                fetched = thread.submit(next, results, None)
+                fetched = start()
                 yield item
         finally:
             with watchdog(lambda: None):  # the engine may hang while nobody asks for its results

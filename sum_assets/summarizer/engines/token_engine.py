@@ -55,10 +55,12 @@ class TokenEngine:
 
     def prepare(self, abstracts: Sequence[Abstract]) -> None:
         """Tokenize, once."""
+        new = [a for a in abstracts if a not in self._prepared]
+        if not new:  # whoever generates is not to wait for the tokenizing of what comes next
+            return
         with self._encoding:
-            new = [a for a in abstracts if a not in self._prepared]
             encoded = self._encoder.encode([(a.abstract_id, a.text) for a in new])
-            self._prepared.update(zip(new, encoded, strict=True))
+        self._prepared.update(zip(new, encoded, strict=True))
 
     def summarize(self, abstracts: Iterable[Abstract], phases: Phases) -> Iterator[list[Summary | Rejection]]:
         """Generate longest first, so that a lack of memory shows at once, not at the end."""
