@@ -20,11 +20,22 @@ id_ranges = dg.DynamicPartitionsDefinition(name="id_range")
 def ranges_of(context: dg.AssetExecutionContext) -> Iterator[list[IdRange]]:
     """Yield the ID ranges of a run of one partition or many; a UserError fails the step in its own words."""
     with failing_clearly(context):
+        if not (context.selected_asset_keys or context.has_partition_key or context.has_partition_key_range):
+            yield _materialized(context)
+            return
         keys = context.partition_keys
         _check_order(context, keys)
         ranges = [IdRange.from_key(key) for key in keys]
         _check_apart(context, ranges)
         yield ranges
+
+
+def _materialized(context: dg.AssetExecutionContext) -> list[IdRange]:
+    """Return all ranges there are of the assets that a run checks: the UI's *Execute all* names no partition."""
+    registered, _ = parse_keys(context.instance.get_dynamic_partitions(id_ranges.name or ""))
+    assets = {check.asset_key for check in context.selected_asset_check_keys}
+    made = set[str]().union(*(context.instance.get_materialized_partitions(asset) for asset in assets))
+    return [id_range for id_range in registered if id_range.key in made]
 
 
 def _check_order(context: dg.AssetExecutionContext, keys: Sequence[str]) -> None:

@@ -73,13 +73,18 @@ def fingerprints_of_parents(context: dg.AssetExecutionContext, asset: str) -> di
     return fingerprints
 
 
-def newest_fingerprint(context: dg.AssetExecutionContext, asset: str, key: str) -> str | None:
-    """Return the fingerprint of the newest materialization of one range, None without any."""
+def newest_materialization(context: dg.AssetExecutionContext, asset: str, key: str) -> dg.EventLogRecord | None:
+    """Return the newest materialization of one range, None without any."""
     records = context.instance.fetch_materializations(
         dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[key]), limit=1
     ).records
-    materialization = records[0].asset_materialization if records else None
-    return fingerprint_of(materialization) if materialization else None
+    return records[0] if records else None
+
+
+def newest_fingerprint(context: dg.AssetExecutionContext, asset: str, key: str) -> str | None:
+    """Return the fingerprint of the newest materialization of one range, None without any."""
+    record = newest_materialization(context, asset, key)
+    return fingerprint_of(record.asset_materialization) if record and record.asset_materialization else None
 
 
 def _materializations(instance: dg.DagsterInstance, run: dg.DagsterRun, asset: str) -> list[dg.AssetMaterialization]:

@@ -1,6 +1,5 @@
 """The assets of the benchmark: one partition for each preset, and the report over all."""
 
-import warnings
 from collections.abc import Iterator
 from typing import cast
 
@@ -13,23 +12,14 @@ from sum_assets.benchmark.build_report import build_report
 from sum_assets.benchmark.corpus_lengths import Corpus, read_corpus
 from sum_assets.benchmark.preset_result import PresetResult
 from sum_assets.benchmark.run_sweep import CellMeasurement, earlier_measurements, registered_sweep, run_sweep
+from sum_assets.defs import preset_checks
+from sum_assets.defs.checks import check_outputs
 from sum_assets.defs.failures import failing_clearly
 from sum_assets.defs.partitions import id_ranges
 from sum_assets.defs.resources import PostgresResource
 from sum_assets.errors import UserError
 
 presets = dg.DynamicPartitionsDefinition(name="preset")
-
-
-def _gate_check() -> dg.AssetCheckSpec:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.PreviewWarning)  # that a check may have partitions is new in Dagster
-        return dg.AssetCheckSpec(
-            "gate",
-            asset="benchmark",
-            partitions_def=presets,
-            description="The summaries are as good as those of full precision.",
-        )
 
 
 class BenchmarkConfig(dg.Config):
@@ -44,11 +34,11 @@ class BenchmarkConfig(dg.Config):
     kinds={"python"},
     code_version="1",
     pool="gpu",
-    check_specs=[_gate_check()],
+    check_specs=preset_checks.specs(presets),
 )
 def benchmark(
     context: dg.AssetExecutionContext, config: BenchmarkConfig, postgres: PostgresResource
-) -> Iterator[dg.MaterializeResult[None]]:
+) -> Iterator[dg.MaterializeResult[None] | dg.Output[None]]:
     """One preset, measured on a fixed sample of the whole corpus, in turn with the baseline. Nothing is published.
 
     The settings are those of the preset. Register presets with `sum-assets sweep FILE`.
@@ -80,13 +70,17 @@ def benchmark(
         )
         report = build_report(connection, measurements, _corpus(context, connection))
         measured = [preset for preset in report.presets if preset.preset in keys]
+        for preset in measured:
+            if preset.rate is None:
+                preset_checks.check(context, preset)
         if failed := [preset.sentence() for preset in measured if preset.rate is None]:
             raise UserError("\n".join(failed))
         for preset in measured:
             context.add_asset_metadata(_metadata(preset), partition_key=preset.preset)
-    passes = all(p.recommendable for p in measured)
-    verdicts = "; ".join(f"{p.preset} {p.gate or 'is not judged, without a reference'}" for p in measured)
-    yield dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=passes, description=verdicts)])
+        yield dg.MaterializeResult()
+        for preset in measured:  # on the materialization that was just logged
+            preset_checks.check(context, preset)
+    yield from check_outputs(context)
 
 
 def _corpus(context: dg.AssetExecutionContext, connection: Connection) -> Corpus:

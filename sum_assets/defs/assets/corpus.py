@@ -17,8 +17,10 @@ from sum_assets.database.reconnect import Database
 from sum_assets.database.results import ResultStore
 from sum_assets.database.source import count_source
 from sum_assets.database.source_profile import profile, record_profile
-from sum_assets.database.verify import RangeState
+from sum_assets.database.verify import RangeState, verify_range
+from sum_assets.defs import range_checks
 from sum_assets.defs.asset_names import ABSTRACTS, CORPUS_ASSETS, CORPUS_OP, SUMMARIES, SUMMARY_TABLE
+from sum_assets.defs.checks import check_outputs
 from sum_assets.defs.corpus_config import CorpusConfig
 from sum_assets.defs.metadata import profile_metadata, publication_metadata, range_metadata
 from sum_assets.defs.partitions import backfill_policy, id_ranges, no_abstracts, ranges_of
@@ -30,7 +32,7 @@ from sum_assets.defs.range_events import (
 )
 from sum_assets.defs.resources import GpuResource, PostgresResource, SummarizerResource
 from sum_assets.defs.run_times import launched_at, start_seconds
-from sum_assets.errors import RangeError, StoppedError, UserError
+from sum_assets.errors import RangeError, StoppedError, UnsupportedError, UserError
 from sum_assets.id_range import IdRange
 from sum_assets.pipeline import summarize_range
 from sum_assets.progress import Progress, ProgressLog
@@ -73,6 +75,7 @@ def _spec(name: str, kinds: set[str], description: str, deps: tuple[str, ...] = 
     partitions_def=id_ranges,
     backfill_policy=backfill_policy(),
     can_subset=True,
+    check_specs=range_checks.specs(),
     pool="gpu",
     # For what a fresh process fixes: a lost device, a killed step, a row that an engine hangs on, which takes three. A
     # failure that a person must fix is not retried.
@@ -84,7 +87,7 @@ def corpus(
     gpu: GpuResource,
     summarizer: SummarizerResource,
     postgres: PostgresResource,
-) -> Iterator[dg.MaterializeResult[None]]:
+) -> Iterator[dg.Output[None]]:
     """Take the ID ranges of a run one by one; one that fails does not keep the others from being done."""
     config = config.of_job(context.run.job_name)
     wanted = [asset for asset in CORPUS_ASSETS if dg.AssetKey(asset) in context.selected_asset_keys]
@@ -100,7 +103,7 @@ def corpus(
             summarize = stack.enter_context(_summarizing(context, config, gpu, summarizer, database))
         elif not config.fingerprint:
             fingerprints = fingerprints_of_parents(context, SUMMARIES)
-        done = materialized_here(context, wanted[-1])
+        done = materialized_here(context, wanted[-1]) if wanted else set()
         failures: dict[str, RangeError] = {}
         for id_range in ranges:
             key = id_range.key
@@ -113,12 +116,14 @@ def corpus(
                 if SUMMARY_TABLE in wanted:
                     fingerprint = config.fingerprint or made or newest_fingerprint(context, SUMMARIES, key)
                     _publish(context, database, id_range, fingerprint)
+                if config.limit is None and (failed := range_checks.check_again(context, database, id_range, wanted)):
+                    raise RangeError(failed[0])
             except RangeError as error:
                 failures[key] = error
                 context.log.error(f"{key} failed: {error}")
         if failures:
             raise UserError(_describe(failures, len(ranges)))
-    yield from ()
+    yield from check_outputs(context)
 
 
 def _describe(failures: dict[str, RangeError], ranges: int) -> str:
@@ -137,11 +142,16 @@ def _profile(context: dg.AssetExecutionContext, database: Database, id_range: Id
 
 
 def _publish(context: dg.AssetExecutionContext, database: Database, id_range: IdRange, fingerprint: str | None) -> None:
-    with range_lease(database, id_range, context.run.run_id) as lease:
-        publication = database.run(publish, id_range, fingerprint, lease)
+    try:
+        with range_lease(database, id_range, context.run.run_id) as lease:
+            publication = database.run(publish, id_range, fingerprint, lease)
+    except RangeError:
+        range_checks.check_table(context, id_range, database.run(verify_range, id_range, fingerprint))
+        raise
     metadata = publication_metadata(publication, fingerprint)
     version = data_version(fingerprint, publication.state)
     log_materialization(context, SUMMARY_TABLE, id_range.key, version, metadata)
+    range_checks.check_table(context, id_range, publication.state)
 
 
 def data_version(fingerprint: str | None, state: RangeState) -> str:
@@ -177,8 +187,12 @@ def _summarizing(
         database.run(store.register, {"model": summarizer.model, **resolved.text_settings()})
         verdict = None
         if config.limit is None:
-            with recorded_losses(database, device, context.run.run_id):
-                verdict = require_gate(database, resolved, store, open_engine, phases, log)
+            try:
+                with recorded_losses(database, device, context.run.run_id):
+                    verdict = require_gate(database, resolved, store, open_engine, phases, log)
+            except UnsupportedError as error:
+                range_checks.fail_gate(context, str(error))
+                raise
         ranges = max(1, len(context.instance.get_dynamic_partitions(id_ranges.name or "")))
         outlook = Outlook(database.run(count_source), ranges, 0.0, started)
         with stop_between_batches(stop_at) as stop:
@@ -213,6 +227,7 @@ def _summarizing(
                     metadata["gate"] = dg.MetadataValue.text(describe(verdict))
                 if config.limit is None:
                     log_materialization(context, SUMMARIES, id_range.key, data_version(fingerprint, state), metadata)
+                    range_checks.check_summaries(context, database, id_range, state)
                 else:  # the range is still to do, and what is published next is no pilot
                     context.log_event(dg.AssetObservation(SUMMARIES, partition=id_range.key, metadata=metadata))
                 return fingerprint

@@ -54,6 +54,13 @@ def metadata(result: Any) -> dict[str, Any]:
     return {name: value.value for name, value in event.materialization.metadata.items()}
 
 
+def checks(instance: dg.DagsterInstance, result: Any) -> dict[str, tuple[bool, str]]:
+    """Return what a run logged of each check, also one that failed."""
+    logged = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    found = [entry.asset_check_evaluation for entry in logged]
+    return {one.check_name: (one.passed, one.description or "") for one in found if one}
+
+
 def test_presets_are_measured_and_reported(
     registered: Connection, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,10 +70,14 @@ def test_presets_are_measured_and_reported(
     assert "A preset takes its settings from the sweep alone. Remove 'gpu' from" in failure_message(result)
     result = run(instance, "benchmark", "batched", {})
     values = metadata(result)
-    (check,) = result.get_asset_check_evaluations()
-    assert (check.check_name, check.partition, check.passed, check.description) == (
-        ("gate", "batched", True, "batched passes")
-    )
+    assert {one.partition for one in result.get_asset_check_evaluations()} == {"batched"}
+    found = checks(instance, result)
+    assert found["outcome"] == (True, values["sentence"])
+    assert found["gate"] == (True, "batched passes")
+    assert found["large_sample"][1].startswith("The quality gate compared 8 abstracts. Set `sample: 32` or more")
+    assert " the baseline (one replicate). That may be chance. More replicates tell" in found["beats_baseline"][1]
+    assert [found[name][0] for name in ("large_sample", "beats_baseline")] == [False, False]
+    assert checks(instance, run(instance, "benchmark", BASELINE, {}))["beats_baseline"] == (True, "It is the baseline.")
     assert values["outcome"] == "ok"
     assert values["speedup"] > 0
     assert 0 < values["share_of_limit"] < 1
@@ -78,12 +89,12 @@ def test_presets_are_measured_and_reported(
     with monkeypatch.context() as patch:
         patch.setattr(build_report, "gate", lambda *_: Gate(passes=False, reason="writes other texts"))
         result = run(instance, "benchmark", "batched", {})
-        (check,) = result.get_asset_check_evaluations()
-        assert (result.success, check.passed) == (True, False)
-        assert check.description == "batched fails: writes other texts"
+        assert result.success
+        assert checks(instance, result)["gate"] == (False, "batched fails: writes other texts")
     result = run(instance, "benchmark", "not-here", {})
     assert (result.success, result.get_asset_materialization_events()) == (False, []), "it is no green partition"
     assert failure_message(result).startswith("not-here: unsupported. device cuda:99: torch sees")
+    assert checks(instance, result) == {"outcome": (False, failure_message(result))}
     values = metadata(run(instance, "benchmark_report", None, {}))
     assert {row["preset"] for row in values["json"]} == {BASELINE, REFERENCE, "batched", "not-here"}
     assert "passes the gate" in values["winner"]
@@ -94,7 +105,7 @@ def test_presets_are_measured_and_reported(
     assert sum(len(str(value)) for value in values.values()) < 200_000, "the event log keeps it"
     assert list(registered_sweep(registered)[0].presets) == ["not-here", "batched"], "in the order of the file"
     cells = registered.execute("SELECT count(*), count(DISTINCT cell) FROM sum_assets.benchmark_result").fetchall()
-    assert cells == [(5, 5)], "each, beside what works its baseline, and the reference once"
+    assert cells == [(6, 6)], "each, beside what works its baseline, the baseline by itself, and the reference once"
 
 
 def test_without_a_sweep_the_error_says_how_to_register_one(database: Connection, instance: dg.DagsterInstance) -> None:

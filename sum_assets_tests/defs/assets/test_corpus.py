@@ -89,6 +89,13 @@ def metadata(instance: dg.DagsterInstance, asset: str, id_range: IdRange) -> dic
     return {name: value.value for name, value in found.metadata.items()}
 
 
+def check(instance: dg.DagsterInstance, run_id: str, name: str) -> dg.AssetCheckEvaluation:
+    """Return what a run logged of a check, the newest."""
+    logged = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    checks = [entry.asset_check_evaluation for entry in logged]
+    return [one for one in checks if one and one.check_name == name][-1]
+
+
 def published(corpus: Connection) -> dict[int, str]:
     return dict(corpus.execute("SELECT abstract_id, summary FROM sum_assets.abstract_summary").fetchall())
 
@@ -137,6 +144,9 @@ def test_a_range_goes_from_source_to_published(
     assert len(found["examples"].records if hasattr(found["examples"], "records") else found["examples"]) == 3
     assert metadata(instance, "abstracts", FIRST)["characters_p50"] > 0
     assert metadata(instance, "summary_table", FIRST)["fingerprint"] == found["fingerprint"]
+    gate = check(instance, result.run_id, "gate")
+    assert gate.passed
+    assert (gate.description or "").startswith("passes: 8 of 8 texts are those of transformers' own")
 
 
 def test_a_run_waits_for_its_device_and_says_what_each_worker_did(
@@ -589,6 +599,8 @@ def test_a_wrong_conversion_makes_a_pilot_but_no_full_run(
         assert "engine ctranslate2 fails the quality gate against transformers in float32" in failure_message(result)
         assert verdicts(corpus) == [("ctranslate2", False)]
         assert len(writers(corpus)) == 2
+        gate = check(instance, result.run_id, "gate")
+        assert (gate.passed, gate.partition, gate.description) == (False, FIRST.key, failure_message(result))
     finally:
         shutil.rmtree(right)
 
