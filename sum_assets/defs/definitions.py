@@ -3,9 +3,10 @@
 import dagster as dg
 
 from sum_assets.defs import assets
-from sum_assets.defs.asset_names import CORPUS_ASSETS, PILOT, PILOT_ROWS, SUMMARIES
 from sum_assets.defs.assets.corpus_status import corpus_status
+from sum_assets.defs.assets.source_abstract import source_abstract
 from sum_assets.defs.console_log import console_log
+from sum_assets.defs.jobs import JOBS
 from sum_assets.defs.recorded_executor import recorded
 from sum_assets.defs.resources import (
     GpuResource,
@@ -28,27 +29,22 @@ _executor = recorded(
     dg.multiprocess_executor.configured(lambda _: {"max_concurrent": 1}, name="multiprocess", config_schema={})
 )
 
-summarize_corpus = dg.define_asset_job(
-    "summarize_corpus",
-    selection=list(CORPUS_ASSETS),
-    description="Profile an ID range, summarize it, publish it.",
-)
-
-pilot = dg.define_asset_job(
-    PILOT,
-    selection=dg.AssetSelection.assets(SUMMARIES).without_checks(),  # a pilot is no materialization to judge
-    description=f"Summarize {PILOT_ROWS} abstracts of an ID range, or `limit`. Nothing is published; the numbers and "
-    "examples are in an observation of `summaries`.",
+# Dagster wants one, and its own would show folders and pickling in each launchpad.
+_io_manager = dg.IOManagerDefinition(
+    lambda _: dg.InMemoryIOManager(),  # type: ignore[no-untyped-call]
+    config_schema={},
+    description="Not used: the assets keep what they make in PostgreSQL. Leave it out.",
 )
 
 defs = dg.Definitions(
-    assets=[*dg.load_assets_from_package_module(assets), corpus_status],
-    jobs=[summarize_corpus, pilot],
+    assets=[*dg.load_assets_from_package_module(assets), corpus_status, source_abstract],
+    jobs=JOBS,
     sensors=[end_runs_without_a_process, grow_id_ranges, record_corpus_status, summarize_edited_ranges],
     resources={
         "gpu": checked_at_launch(GpuResource, GpuSettings, {}),
         "summarizer": checked_at_launch(SummarizerResource, SummarizerSettings, default_summarizer().model_dump()),
         "postgres": PostgresResource(),
+        "io_manager": _io_manager,
     },
     executor=_executor,
     loggers={"console": console_log},

@@ -22,7 +22,7 @@ from sum_assets.database.range_registry import begun_ranges, parse_keys, to_forg
 from sum_assets.database.reconnect import open_database
 from sum_assets.database.run_process import recorded_process
 from sum_assets.database.schema import require_schema
-from sum_assets.defs.asset_names import CORPUS_ASSETS
+from sum_assets.defs.asset_names import CORPUS_ASSETS, SUMMARIZE
 from sum_assets.defs.assets.benchmark import presets
 from sum_assets.defs.failures import check_keys
 from sum_assets.defs.lost_runs import end_lost_runs
@@ -153,7 +153,7 @@ def valid_job(run_config: Mapping[str, Any]) -> dg.JobDefinition:
     """Return `summarize_corpus`. Raises UserError where a configuration does not fit it, before anything is started."""
     from sum_assets.defs.definitions import defs  # definitions import this module's siblings, not the reverse
 
-    job = defs.resolve_job_def("summarize_corpus")
+    job = defs.resolve_job_def(SUMMARIZE)
     check_keys(run_config)
     try:
         dg.validate_run_config(job, dict(run_config))
@@ -182,7 +182,7 @@ def materialize(
     run_config = {"loggers": {"console": {"config": {"log_level": log_level}}}, **run_config}
     for name in select:
         if name not in CORPUS_ASSETS:
-            raise UserError(f"The job summarize_corpus has no asset {name!r}. It has: {', '.join(CORPUS_ASSETS)}.")
+            raise UserError(f"The job {SUMMARIZE} has no asset {name!r}. It has: {', '.join(CORPUS_ASSETS)}.")
     span = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last} if last else None
     run_id = str(uuid.uuid4())
     try:

@@ -20,7 +20,6 @@ def profile_metadata(profile: Profile) -> dict[str, int | float | str]:
     """Return the counts and lengths of a range of the source."""
     return {
         "dagster/partition_row_count": profile.rows,
-        "dagster/table_name": "sum_assets.source_abstract",
         "repeated_ids": profile.rows - profile.ids,
         "null": profile.null_rows,
         "empty": profile.empty_rows,
@@ -38,7 +37,6 @@ def publication_metadata(publication: Publication, fingerprint: str | None) -> d
     """Return what a publication changed."""
     return {
         "dagster/partition_row_count": publication.state.published,
-        "dagster/table_name": "sum_assets.abstract_summary",
         "fingerprint": fingerprint or "none",
         "source": publication.state.source,
         "published": publication.state.published,

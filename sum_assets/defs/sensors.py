@@ -12,7 +12,7 @@ from sum_assets.database.corpus_status import corpus_status
 from sum_assets.database.count_ranges import count_edited
 from sum_assets.database.range_registry import parse_keys
 from sum_assets.database.ranges import full_ranges
-from sum_assets.defs.asset_names import CORPUS_ASSETS, CORPUS_STATUS
+from sum_assets.defs.asset_names import CORPUS_ASSETS, CORPUS_STATUS, JOBS_WITHOUT_TABLE, SUMMARIZE
 from sum_assets.defs.edited_runs import runs_of_edited
 from sum_assets.defs.lost_runs import CodeServer, end_lost_runs
 from sum_assets.defs.metadata import status_metadata
@@ -76,7 +76,7 @@ def grow_id_ranges(context: dg.SensorEvaluationContext, postgres: PostgresResour
 
 
 @dg.sensor(
-    job_name="summarize_corpus",
+    job_name=SUMMARIZE,
     minimum_interval_seconds=60,
     description="Summarizes and publishes again the ID ranges that were edited since they were published. It needs "
     "`sum-assets init --track-changes`.",
@@ -122,6 +122,9 @@ def record_corpus_status(
 def _backfill_goes_on(instance: dg.DagsterInstance) -> bool:
     statuses = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
     backfills = instance.get_backfills(filters=BulkActionsFilter(statuses=statuses))
-    # One of a job names no assets. The only job with partitions is that of the corpus.
-    selected = [backfill.asset_selection for backfill in backfills]
-    return any(keys is None or any(key.to_user_string() in CORPUS_ASSETS for key in keys) for keys in selected)
+    return any(
+        backfill.job_name not in JOBS_WITHOUT_TABLE
+        if backfill.asset_selection is None
+        else any(key.to_user_string() in CORPUS_ASSETS for key in backfill.asset_selection)
+        for backfill in backfills
+    )

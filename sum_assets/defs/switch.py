@@ -8,7 +8,7 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from psycopg import Connection
 
 from sum_assets.database.publish import Progress, Publication
-from sum_assets.defs.asset_names import SUMMARIES, SUMMARY_TABLE
+from sum_assets.defs.asset_names import JOBS_WITHOUT_TABLE, SUMMARIES, SUMMARY_TABLE
 from sum_assets.defs.assets.corpus import corpus, data_version
 from sum_assets.defs.lost_runs import end_lost_runs
 from sum_assets.defs.metadata import publication_metadata
@@ -24,11 +24,16 @@ def require_no_publishing_run(connection: Connection, instance: dg.DagsterInstan
     """Raise UserError where a run or backfill would yet publish its own fingerprint: ranges would be of two."""
     end_lost_runs(instance, connection)
     filters = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING])
-    works: list[tuple[str, Collection[dg.AssetKey] | None]]
-    works = [(f"backfill {b.backfill_id}", b.asset_selection) for b in instance.get_backfills(filters=filters)]
+    works: list[tuple[str, str | None, Collection[dg.AssetKey] | None]]
+    works = [
+        (f"backfill {b.backfill_id}", b.job_name, b.asset_selection) for b in instance.get_backfills(filters=filters)
+    ]
     runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
-    works += [(f"run {run.run_id}", run.asset_selection) for run in runs]
-    if found := [name for name, assets in works if assets is None or _TABLE in assets]:
+    works += [(f"run {run.run_id}", run.job_name, run.asset_selection) for run in runs]
+    # What names no assets takes all of its job.
+    if found := [
+        name for name, job, assets in works if (job not in JOBS_WITHOUT_TABLE if assets is None else _TABLE in assets)
+    ]:
         raise UserError(
             f"The {found[0]} is not finished, and would publish summaries of its own. Wait for it, or end it; then run "
             "this again."

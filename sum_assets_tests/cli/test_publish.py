@@ -122,6 +122,7 @@ def test_what_is_not_whole_is_refused(
     unfinished = instance.create_run_for_job(defs.resolve_job_def("summarize_corpus"))
     refused(new, f"The run {unfinished.run_id} is not finished, and would publish summaries of its own")
     instance.delete_run(unfinished.run_id)
+    pilot = instance.create_run_for_job(defs.resolve_job_def("pilot"))
     database.execute("UPDATE sum_assets.corpus_abstract SET abstract = 'New.' WHERE abstract_id IN (1, 5)")
     refused(new, f"2 ID ranges of 3 cannot be published under {new}")
     database.execute("DELETE FROM sum_assets.corpus_abstract WHERE abstract_id IN (1, 5)")
@@ -130,6 +131,7 @@ def test_what_is_not_whole_is_refused(
     before = rows(database)
     refused(new, "1 published summary is in no ID range")
     database.execute("DELETE FROM sum_assets.abstract_summary WHERE abstract_id = 30")
-    assert run("publish", new, "--yes")[0] == 0, "what was deleted is withdrawn"
+    assert not pilot.is_finished
+    assert run("publish", new, "--yes")[0] == 0, "what was deleted is withdrawn, and a pilot publishes nothing"
     assert {row[2] for row in rows(database)} == {new}
     assert {1, 2, 5}.isdisjoint(row[0] for row in rows(database))

@@ -22,6 +22,7 @@ from sum_assets.defs import range_checks
 from sum_assets.defs.asset_names import ABSTRACTS, CORPUS_ASSETS, CORPUS_OP, SUMMARIES, SUMMARY_TABLE
 from sum_assets.defs.checks import check_outputs
 from sum_assets.defs.corpus_config import CorpusConfig
+from sum_assets.defs.corpus_specs import CORPUS_SPECS
 from sum_assets.defs.metadata import profile_metadata, publication_metadata, range_metadata
 from sum_assets.defs.partitions import backfill_policy, id_ranges, no_abstracts, ranges_of
 from sum_assets.defs.range_events import (
@@ -42,36 +43,9 @@ from sum_assets.summarizer import Phases, open_summarizer, resolve_settings
 from sum_assets.summarizer.device_lease import device_lease
 
 
-def _spec(name: str, kinds: set[str], description: str, deps: tuple[str, ...] = ()) -> dg.AssetSpec:
-    # Skippable, since each range is logged by itself, and nothing for all of a run.
-    return dg.AssetSpec(
-        name, deps=deps, description=description, group_name="corpus", kinds=kinds, code_version="1", skippable=True
-    )
-
-
 @dg.multi_asset(
     name=CORPUS_OP,
-    specs=[
-        _spec(
-            ABSTRACTS,
-            {"postgres"},
-            "Rows, unusable rows and lengths of an ID range of `source_abstract`, as they are now. Materialize it "
-            "again, and `summaries` shows as stale where an abstract was edited: its data version is a hash of them.",
-        ),
-        _spec(
-            SUMMARIES,
-            {"huggingface", "pytorch"},
-            "Summaries of an ID range, generated under one fingerprint, with the time they took. A repeated run "
-            "generates only what is missing or stale.",
-            deps=(ABSTRACTS,),
-        ),
-        _spec(
-            SUMMARY_TABLE,
-            {"postgres", "table"},
-            "The published summaries of an ID range, replaced in one transaction, and verified in it.",
-            deps=(SUMMARIES,),
-        ),
-    ],
+    specs=CORPUS_SPECS,
     partitions_def=id_ranges,
     backfill_policy=backfill_policy(),
     can_subset=True,

@@ -77,7 +77,9 @@ def test_presets_are_measured_and_reported(
     assert found["large_sample"][1].startswith("The quality gate compared 8 abstracts. Set `sample: 32` or more")
     assert " the baseline (one replicate). That may be chance. More replicates tell" in found["beats_baseline"][1]
     assert [found[name][0] for name in ("large_sample", "beats_baseline")] == [False, False]
-    assert checks(instance, run(instance, "benchmark", BASELINE, {}))["beats_baseline"] == (True, "It is the baseline.")
+    job = defs.resolve_job_def("benchmark_preset")
+    baseline = job.execute_in_process(instance=instance, partition_key=BASELINE)
+    assert checks(instance, baseline)["beats_baseline"] == (True, "It is the baseline.")
     assert values["outcome"] == "ok"
     assert values["speedup"] > 0
     assert 0 < values["share_of_limit"] < 1
@@ -95,7 +97,7 @@ def test_presets_are_measured_and_reported(
     assert (result.success, result.get_asset_materialization_events()) == (False, []), "it is no green partition"
     assert failure_message(result).startswith("not-here: unsupported. device cuda:99: torch sees")
     assert checks(instance, result) == {"outcome": (False, failure_message(result))}
-    values = metadata(run(instance, "benchmark_report", None, {}))
+    values = metadata(defs.resolve_job_def("report_benchmark").execute_in_process(instance=instance))
     assert {row["preset"] for row in values["json"]} == {BASELINE, REFERENCE, "batched", "not-here"}
     assert "passes the gate" in values["winner"]
     assert "precision: float32" in values["run_configuration"]

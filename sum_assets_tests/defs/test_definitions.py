@@ -1,0 +1,48 @@
+"""What the UI shows of the assets before anything has run: columns, jobs and their launchpads."""
+
+import dagster as dg
+import pytest
+from psycopg import Connection
+
+from sum_assets.defs.definitions import defs
+
+
+@pytest.mark.parametrize("asset", ["source_abstract", "summary_table"])
+def test_columns_are_those_of_the_table(database: Connection, asset: str) -> None:
+    (spec,) = (one for one in defs.resolve_all_asset_specs() if one.key == dg.AssetKey(asset))
+    schema, name = spec.metadata["dagster/column_schema"], spec.metadata["dagster/table_name"]
+    rows = database.execute(
+        "SELECT c.column_name, c.data_type, c.is_nullable = 'YES', coalesce(i.indisprimary, false) "
+        "FROM information_schema.columns AS c "
+        "LEFT JOIN pg_index AS i ON i.indrelid = %(name)s::text::regclass AND i.indkey[0] = c.ordinal_position "
+        "AND i.indisprimary WHERE c.table_schema || '.' || c.table_name = %(name)s::text ORDER BY c.ordinal_position",
+        {"name": name},
+    )
+    assert isinstance(schema, dg.TableSchema)
+    shown = [(c.name, c.type, c.constraints.nullable, c.constraints.unique) for c in schema.columns]
+    assert shown == rows.fetchall()
+    assert all(column.description for column in schema.columns)
+
+
+@pytest.mark.parametrize(
+    ("name", "op", "filled"),
+    [
+        ("summarize_corpus", "summaries", {"overwrite": False, "stop_at": None}),
+        ("pilot", "summaries", {"limit": 32}),
+        ("publish_summaries", "summaries", {"fingerprint": None}),
+        ("benchmark_preset", "benchmark", {"force": False}),
+    ],
+)
+def test_a_launchpad_opens_with_the_fields_of_its_act(name: str, op: str, filled: dict[str, object]) -> None:
+    job = defs.resolve_job_def(name)
+    assert job.partitioned_config
+    config = job.partitioned_config.get_run_config_for_partition_key("a key")
+    assert config == {"ops": {op: {"config": filled}}}
+    dg.validate_run_config(job, config)
+
+
+def test_the_io_manager_that_dagster_wants_has_no_fields() -> None:
+    job = defs.resolve_job_def("summarize_corpus")
+    dg.validate_run_config(job, {"resources": {"io_manager": {}}})
+    with pytest.raises(dg.DagsterInvalidConfigError, match="base_dir"):
+        dg.validate_run_config(job, {"resources": {"io_manager": {"config": {"base_dir": "/tmp"}}}})
