@@ -1,10 +1,14 @@
 """What the UI shows of the assets before anything has run: columns, jobs and their launchpads."""
 
+import tomllib
+
 import dagster as dg
 import pytest
+import yaml
 from psycopg import Connection
 
 from sum_assets.defs.definitions import defs
+from sum_assets.paths import project_file
 
 
 @pytest.mark.parametrize("asset", ["source_abstract", "summary_table"])
@@ -46,3 +50,12 @@ def test_the_io_manager_that_dagster_wants_has_no_fields() -> None:
     dg.validate_run_config(job, {"resources": {"io_manager": {}}})
     with pytest.raises(dg.DagsterInvalidConfigError, match="base_dir"):
         dg.validate_run_config(job, {"resources": {"io_manager": {"config": {"base_dir": "/tmp"}}}})
+
+
+def test_dg_loads_what_the_workspace_loads() -> None:
+    project = tomllib.loads(project_file("pyproject.toml").read_text())["tool"]["dg"]["project"]
+    (location,) = yaml.safe_load(project_file("workspace.yaml").read_text())["load_from"]
+    assert location["python_module"] == {
+        "module_name": project["code_location_target_module"],
+        "location_name": project["code_location_name"],
+    }
