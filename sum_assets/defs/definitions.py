@@ -20,6 +20,7 @@ from sum_assets.defs.sensors import (
     grow_id_ranges,
     record_corpus_status,
     summarize_edited_ranges,
+    summarize_new_ranges,
 )
 from sum_assets.summarizer import GpuSettings, SummarizerSettings
 
@@ -39,7 +40,13 @@ _io_manager = dg.IOManagerDefinition(
 defs = dg.Definitions(
     assets=[*dg.load_assets_from_package_module(assets), corpus_status, source_abstract],
     jobs=JOBS,
-    sensors=[end_runs_without_a_process, grow_id_ranges, record_corpus_status, summarize_edited_ranges],
+    sensors=[
+        end_runs_without_a_process,
+        grow_id_ranges,
+        record_corpus_status,
+        summarize_edited_ranges,
+        summarize_new_ranges,
+    ],
     resources={
         "gpu": checked_at_launch(GpuResource, GpuSettings, {}),
         "summarizer": checked_at_launch(SummarizerResource, SummarizerSettings, default_summarizer().model_dump()),

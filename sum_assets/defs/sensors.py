@@ -13,7 +13,7 @@ from sum_assets.database.count_ranges import count_edited
 from sum_assets.database.range_registry import parse_keys
 from sum_assets.database.ranges import full_ranges
 from sum_assets.defs.asset_names import CORPUS_ASSETS, CORPUS_STATUS, JOBS_WITHOUT_TABLE, SUMMARIZE
-from sum_assets.defs.edited_runs import runs_of_edited
+from sum_assets.defs.edited_runs import runs_of_edited, runs_of_new
 from sum_assets.defs.lost_runs import CodeServer, end_lost_runs
 from sum_assets.defs.metadata import status_metadata
 from sum_assets.defs.partitions import id_ranges
@@ -22,6 +22,8 @@ from sum_assets.errors import UserError
 
 #: For how long a tick counts ranges at most; Dagster ends one after a minute.
 _COUNT_SECONDS = 20.0
+#: How many runs a tick requests at most: to submit one takes a second, and other sensors wait.
+_MOST_REQUESTS = 25
 _BEGAN = time.time()  # the code server, which imports this
 #: The cursor of `record_corpus_status` where no backfill goes on; else it is when to record again.
 _IDLE = "idle"
@@ -90,6 +92,21 @@ def summarize_edited_ranges(
         edited = count_edited(connection, ranges, _COUNT_SECONDS)
     requests = runs_of_edited(context.instance, ranges, {r: one.edited_at for r, one in edited.items() if one.to_do})
     return requests or dg.SkipReason("No published range was edited, or runs of them wait or work already.")
+
+
+@dg.sensor(
+    job_name=SUMMARIZE,
+    minimum_interval_seconds=60,
+    description="Summarizes and publishes ID ranges that never were, with the resources of the latest run. A range "
+    "that fails is not tried again. With `grow_id_ranges` on, new abstracts need nobody.",
+)
+def summarize_new_ranges(context: dg.SensorEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+    """Request runs of ranges without a publication. An automation condition could not: it has no run configuration."""
+    ranges, _ = parse_keys(context.instance.get_dynamic_partitions(id_ranges.name or ""))
+    requests = runs_of_new(context.instance, ranges)
+    if requests is None:
+        return dg.SkipReason("Nothing was summarized yet. Summarize an ID range: others follow with its resources.")
+    return requests[:_MOST_REQUESTS] or dg.SkipReason("Runs were launched of every ID range already.")
 
 
 @dg.sensor(
