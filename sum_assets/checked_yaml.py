@@ -15,16 +15,22 @@ def read_checked(path: Path, model: type[Model], what: str) -> tuple[Model, yaml
     """Return the model and the tree it was read from. `what` names the file's kind in errors, which are UserErrors."""
     try:
         text = path.read_text(encoding="utf-8")
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        return model.model_validate(yaml.safe_load(text) or {}), tree
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"The {what} file {path} cannot be read: {error}") from error
+    return parse_checked(text, str(path), model, what)
+
+
+def parse_checked(text: str, name: str, model: type[Model], what: str) -> tuple[Model, yaml.Node | None]:
+    """Do with a text what `read_checked` does with a file. `name` is what errors call it."""
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        return model.model_validate(yaml.safe_load(text) or {}), tree
     except yaml.YAMLError as error:
-        raise UserError(f"The {what} file {path} is not valid YAML: {error}") from error
+        raise UserError(f"The {what} file {name} is not valid YAML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or what
-        raise UserError(f"{path}, line {line_of(tree, first['loc'])}: {place}: {first['msg']}") from error
+        raise UserError(f"{name}, line {line_of(tree, first['loc'])}: {place}: {first['msg']}") from error
 
 
 def line_of(node: yaml.Node | None, place: tuple[int | str, ...]) -> int:

@@ -16,6 +16,17 @@ def project_file(name: str) -> Path:
     return next(path for path in (_PACKAGE / name, _PACKAGE.parent / name) if path.exists())
 
 
+def shipped(path: Path) -> Path:
+    """Return a file that exists, else the one of that name that comes with the package, else the path unchanged.
+
+    So `sweeps/cpu.yaml` and `fleets/four-k80.yaml` are found outside a checkout, too.
+    """
+    if path.exists() or path.is_absolute() or path.parts[:1] not in (("sweeps",), ("fleets",)):
+        return path
+    file = project_file(path.parts[0]).parent / path
+    return file if file.is_file() else path
+
+
 def base_dir() -> Path:
     """Return the folder of everything: `SUM_ASSETS_HOME`, or the user's data folder.
 

@@ -5,9 +5,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from sum_assets.checked_yaml import line_of, read_checked
+from sum_assets.checked_yaml import line_of, parse_checked, read_checked
 from sum_assets.errors import UserError
 from sum_assets.summarizer import GpuSettings, SummarizerSettings
 
@@ -114,11 +115,19 @@ class Sweep(BaseModel):
 
 def read_sweep(path: Path) -> Sweep:
     """Read and check a sweep file. Raises a UserError that names the line of a mistake."""
-    sweep, tree = read_checked(path, Sweep, "sweep")
+    return _with_presets(*read_checked(path, Sweep, "sweep"), str(path))
+
+
+def parse_sweep(text: str, name: str) -> Sweep:
+    """Check the text of a sweep file, which errors call `name`. Raises a UserError that names the line of a mistake."""
+    return _with_presets(*parse_checked(text, name, Sweep, "sweep"), name)
+
+
+def _with_presets(sweep: Sweep, tree: yaml.Node | None, name: str) -> Sweep:
     try:
         sweep.all_presets()
     except ValueError as error:
-        raise UserError(f"{path}, line {line_of(tree, ('grid',))}: {error}") from error
+        raise UserError(f"{name}, line {line_of(tree, ('grid',))}: {error}") from error
     return sweep
 
 

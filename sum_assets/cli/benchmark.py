@@ -10,8 +10,9 @@ import yaml
 from rich.box import SIMPLE
 from rich.table import Table
 
-from sum_assets.cli.console import err, out, progress_bar, shipped, writing
+from sum_assets.cli.console import err, out, progress_bar, writing
 from sum_assets.errors import UserError
+from sum_assets.paths import shipped
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -32,27 +33,20 @@ def sweep(
     """Register a sweep: its presets become the partitions of the asset `benchmark`."""
     from sum_assets.benchmark.sweep import read_summarizer, read_sweep
     from sum_assets.database import schema
-    from sum_assets.database.benchmark_results import store_sweep
     from sum_assets.database.connection import connect
-    from sum_assets.database.source_table import read_state
-    from sum_assets.defs.instance import open_instance, register_presets
+    from sum_assets.defs.instance import open_instance
     from sum_assets.defs.resources import default_summarizer
+    from sum_assets.defs.sweep_registration import register_sweep, report_registration
 
     plan = read_sweep(shipped(file))
     default = default_summarizer()
     summarizer = read_summarizer(config, default) if config else default
     with connect() as connection, open_instance() as instance:
         schema.require_schema(connection)
-        source = ", ".join(read_state(connection)[1]) or "no table"
-        store_sweep(connection, plan.model_dump(), summarizer.model_dump())
-        register_presets(instance, list(plan.all_presets()))
-    out.print(f"{len(plan.all_presets())} presets registered: {', '.join(plan.all_presets())}", markup=False)
-    out.print(
-        f"model {summarizer.model}, at most {summarizer.max_input_tokens} tokens in and "
-        f"{summarizer.max_output_tokens} out; {plan.sample} abstracts of {source}, {plan.replicates} times",
-        markup=False,
-        soft_wrap=True,
-    )
+        registered = register_sweep(instance, connection, plan, summarizer)
+        report_registration(instance, registered)
+    out.print(registered["registered"], markup=False)
+    out.print(f"model {registered['model']}, {registered['measured']}", markup=False, soft_wrap=True)
 
 
 Rows = Annotated[int | None, typer.Option(help="Project to a corpus of this many abstracts.", min=1)]

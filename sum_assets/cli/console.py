@@ -12,7 +12,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sum_assets.errors import UserError
-from sum_assets.paths import project_file
 
 if TYPE_CHECKING:
     from sum_assets.database.problems import Problem
@@ -47,17 +46,6 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         console=err,
     )
-
-
-def shipped(path: Path) -> Path:
-    """Return a file that exists, else the one of that name that comes with the package, else the path unchanged.
-
-    So `sweeps/cpu.yaml` and `fleets/four-k80.yaml` are found outside a checkout, too.
-    """
-    if path.exists() or path.is_absolute() or path.parts[:1] not in (("sweeps",), ("fleets",)):
-        return path
-    file = project_file(path.parts[0]).parent / path
-    return file if file.is_file() else path
 
 
 def read_yaml(path: Path | None) -> dict[str, Any]:

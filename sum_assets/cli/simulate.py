@@ -8,8 +8,9 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Column, Table
 
-from sum_assets.cli.console import out, shipped, writing
+from sum_assets.cli.console import out, writing
 from sum_assets.errors import UserError
+from sum_assets.paths import shipped
 from sum_assets.simulation.fleet import Fleet, read_fleet
 from sum_assets.units import count
 

@@ -7,7 +7,7 @@ CORPUS_ASSETS = ABSTRACTS, SUMMARIES, SUMMARY_TABLE = ("abstracts", "summaries",
 #: What run configuration calls the step that materializes them.
 CORPUS_OP = SUMMARIES
 COMPARISON = "comparison"
-BENCHMARK_ASSETS = BENCHMARK, BENCHMARK_REPORT = ("benchmark", "benchmark_report")
+BENCHMARK_ASSETS = SWEEP, BENCHMARK, BENCHMARK_REPORT = ("sweep", "benchmark", "benchmark_report")
 #: The user's own table, which is there.
 SOURCE = "source_abstract"
 #: What nothing materializes: a sensor records it.
@@ -15,6 +15,6 @@ CORPUS_STATUS = "corpus_status"
 #: The job that makes a pilot of a range, and of how many abstracts by itself.
 PILOT, PILOT_ROWS = "pilot", 32
 #: The jobs of the benchmark.
-MEASURE, REPORT = "benchmark_preset", "report_benchmark"
+REGISTER, MEASURE, REPORT = "register_sweep", "benchmark_preset", "report_benchmark"
 #: The jobs that publish nothing. A run or a backfill of a job names no assets.
-JOBS_WITHOUT_TABLE = (PILOT, MEASURE, REPORT)
+JOBS_WITHOUT_TABLE = (PILOT, REGISTER, MEASURE, REPORT)

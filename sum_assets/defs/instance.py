@@ -23,10 +23,9 @@ from sum_assets.database.reconnect import open_database
 from sum_assets.database.run_process import recorded_process
 from sum_assets.database.schema import require_schema
 from sum_assets.defs.asset_names import CORPUS_ASSETS, SUMMARIZE
-from sum_assets.defs.assets.benchmark import presets
 from sum_assets.defs.failures import check_keys
 from sum_assets.defs.lost_runs import end_lost_runs
-from sum_assets.defs.partitions import id_ranges, require_ascending
+from sum_assets.defs.partitions import id_ranges, presets, require_ascending
 from sum_assets.defs.resources import PostgresResource
 from sum_assets.defs.storage import SortedPartitionsStorage
 from sum_assets.errors import UserError

@@ -10,10 +10,12 @@ from sum_assets.defs.asset_names import (
     MEASURE,
     PILOT,
     PILOT_ROWS,
+    REGISTER,
     REPORT,
     SUMMARIES,
     SUMMARIZE,
     SUMMARY_TABLE,
+    SWEEP,
 )
 
 
@@ -47,6 +49,14 @@ publish_summaries = dg.define_asset_job(
     "all ranges at once.",
 )
 
+register_sweep = dg.define_asset_job(
+    REGISTER,
+    selection=[SWEEP],
+    config=_launchpad(SWEEP, file="sweeps/cpu.yaml", text=None),
+    description="Register a sweep: its presets become the partitions of `benchmark`. Nothing is measured. The model is "
+    "that of `summarizer`.",
+)
+
 benchmark_preset = dg.define_asset_job(
     MEASURE,
     selection=[BENCHMARK],
@@ -61,4 +71,4 @@ report_benchmark = dg.define_asset_job(
     description="Compare all presets that were measured, and name the configuration of the winner.",
 )
 
-JOBS = [summarize_corpus, pilot, publish_summaries, benchmark_preset, report_benchmark]
+JOBS = [summarize_corpus, pilot, publish_summaries, register_sweep, benchmark_preset, report_benchmark]

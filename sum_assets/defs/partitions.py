@@ -1,4 +1,4 @@
-"""The partitions by ID range, and what every asset over them needs."""
+"""The partitions: ID ranges, with what every asset over them needs, and presets."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -14,6 +14,8 @@ from sum_assets.id_range import IdRange
 #: The environment variable that says how many ID ranges a run of a backfill takes.
 RANGES_PER_RUN = "SUM_ASSETS_RANGES_PER_RUN"
 id_ranges = dg.DynamicPartitionsDefinition(name="id_range")
+#: The presets of the registered sweep.
+presets = dg.DynamicPartitionsDefinition(name="preset")
 
 
 @contextmanager

@@ -13,13 +13,12 @@ from sum_assets.benchmark.corpus_lengths import Corpus, read_corpus
 from sum_assets.benchmark.preset_result import PresetResult
 from sum_assets.benchmark.run_sweep import CellMeasurement, earlier_measurements, registered_sweep, run_sweep
 from sum_assets.defs import preset_checks
+from sum_assets.defs.asset_names import SWEEP
 from sum_assets.defs.checks import check_outputs
 from sum_assets.defs.failures import failing_clearly
-from sum_assets.defs.partitions import id_ranges
+from sum_assets.defs.partitions import id_ranges, presets
 from sum_assets.defs.resources import PostgresResource
 from sum_assets.errors import UserError
-
-presets = dg.DynamicPartitionsDefinition(name="preset")
 
 
 class BenchmarkConfig(dg.Config):
@@ -29,6 +28,7 @@ class BenchmarkConfig(dg.Config):
 
 
 @dg.asset(
+    deps=[SWEEP],
     partitions_def=presets,
     group_name="benchmark",
     kinds={"python"},
@@ -41,7 +41,7 @@ def benchmark(
 ) -> Iterator[dg.MaterializeResult[None] | dg.Output[None]]:
     """One preset, measured on a fixed sample of the whole corpus, in turn with the baseline. Nothing is published.
 
-    The settings are those of the preset. Register presets with `sum-assets sweep FILE`.
+    The settings are those of the preset. The asset `sweep`, or `sum-assets sweep FILE`, registers presets.
     Fails where it could not be measured.
     """
     with failing_clearly(context), postgres.connection() as connection:
@@ -76,7 +76,8 @@ def benchmark(
         if failed := [preset.sentence() for preset in measured if preset.rate is None]:
             raise UserError("\n".join(failed))
         for preset in measured:
-            context.add_asset_metadata(_metadata(preset), partition_key=preset.preset)
+            metadata = {"model": summarizer.model, "sample": sweep.sample, **_metadata(preset)}
+            context.add_asset_metadata(metadata, partition_key=preset.preset)
         yield dg.MaterializeResult()
         for preset in measured:  # on the materialization that was just logged
             preset_checks.check(context, preset)

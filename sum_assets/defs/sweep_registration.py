@@ -1,0 +1,47 @@
+"""Registers a sweep: its presets become the partitions of `benchmark`."""
+
+from typing import Any
+
+import dagster as dg
+from psycopg import Connection
+
+from sum_assets.benchmark.sweep import Sweep
+from sum_assets.database.benchmark_results import store_sweep
+from sum_assets.database.source_table import read_state
+from sum_assets.defs.asset_names import SWEEP
+from sum_assets.defs.instance import register_presets
+from sum_assets.summarizer import SummarizerSettings
+
+
+def register_sweep(
+    instance: dg.DagsterInstance, connection: Connection, sweep: Sweep, summarizer: SummarizerSettings
+) -> dict[str, Any]:
+    """Register a sweep in place of an earlier one, and return metadata that says what was registered."""
+    source = ", ".join(read_state(connection)[1]) or "no table"
+    store_sweep(connection, sweep.model_dump(), summarizer.model_dump())
+    register_presets(instance, list(sweep.all_presets()))
+    return {
+        "registered": f"{len(sweep.all_presets())} presets: {', '.join(sweep.all_presets())}",
+        "model": summarizer.model,
+        "measured": f"at most {summarizer.max_input_tokens} tokens in and {summarizer.max_output_tokens} out; "
+        f"{sweep.sample} abstracts of {source}, {sweep.replicates} times",
+        "presets": _presets(sweep),
+        "summarizer": dg.MetadataValue.json(summarizer.model_dump()),
+    }
+
+
+def report_registration(instance: dg.DagsterInstance, metadata: dict[str, Any]) -> None:
+    """Show in the UI what was registered outside of a run."""
+    instance.report_runless_asset_event(dg.AssetMaterialization(SWEEP, metadata=metadata))
+
+
+def _presets(sweep: Sweep) -> dg.TableMetadataValue:
+    """Return the settings of each preset that are not at their default."""
+    settings = {name: preset.model_dump(exclude_defaults=True) for name, preset in sweep.all_presets().items()}
+    columns = list(dict.fromkeys(key for one in settings.values() for key in one))
+    records = [
+        dg.TableRecord({"preset": name, **{key: str(one.get(key, "")) for key in columns}})
+        for name, one in settings.items()
+    ]
+    schema = dg.TableSchema([dg.TableColumn(name, "string") for name in ("preset", *columns)])
+    return dg.MetadataValue.table(records, schema)
