@@ -16,5 +16,7 @@ CORPUS_STATUS = "corpus_status"
 PILOT, PILOT_ROWS = "pilot", 32
 #: The jobs of the benchmark.
 REGISTER, MEASURE, REPORT = "register_sweep", "benchmark_preset", "report_benchmark"
+#: The job of the comparison.
+COMPARE = "compare_configurations"
 #: The jobs that publish nothing. A run or a backfill of a job names no assets.
-JOBS_WITHOUT_TABLE = (PILOT, REGISTER, MEASURE, REPORT)
+JOBS_WITHOUT_TABLE = (PILOT, REGISTER, MEASURE, REPORT, COMPARE)

@@ -5,6 +5,8 @@ import dagster as dg
 from sum_assets.defs.asset_names import (
     BENCHMARK,
     BENCHMARK_REPORT,
+    COMPARE,
+    COMPARISON,
     CORPUS_ASSETS,
     CORPUS_OP,
     MEASURE,
@@ -71,4 +73,19 @@ report_benchmark = dg.define_asset_job(
     description="Compare all presets that were measured, and name the configuration of the winner.",
 )
 
-JOBS = [summarize_corpus, pilot, publish_summaries, register_sweep, benchmark_preset, report_benchmark]
+compare_configurations = dg.define_asset_job(
+    COMPARE,
+    selection=[COMPARISON],
+    config=_launchpad(COMPARISON, id_range=None, fingerprints=[], reference=None),
+    description="Compare what runs made of the same abstracts under different configurations, for example in pilots.",
+)
+
+JOBS = [
+    summarize_corpus,
+    pilot,
+    publish_summaries,
+    register_sweep,
+    benchmark_preset,
+    report_benchmark,
+    compare_configurations,
+]
