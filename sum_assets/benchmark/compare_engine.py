@@ -25,9 +25,9 @@ from sum_assets.summarizer.device_errors import describe_error, is_device_lost
 from sum_assets.summarizer.devices import free_memory
 from sum_assets.summarizer.isolate_failures import summarize_each
 from sum_assets.summarizer.model_files import load_tokenizer
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.plain_generate import PlainSummary, plain_generate, spells_special_token
 from sum_assets.summarizer.prompts import open_encoder
-from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.thoughts import ThoughtFilter
 
 #: Abstracts to compare on: of the reference with itself, and of another engine with it. The second number is what the

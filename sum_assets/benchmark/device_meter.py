@@ -4,10 +4,9 @@ import threading
 from collections.abc import Callable
 from statistics import fmean
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-if TYPE_CHECKING:
-    from sum_assets.summarizer.devices import Device  # which imports torch
+from sum_assets.summarizer.types import Device
 
 INTERVAL = 0.25  # seconds
 
@@ -27,7 +26,7 @@ class DeviceMeter:
 
     def __init__(
         self,
-        device: "Device",
+        device: Device,
         readings: Callable[[int], tuple[Callable[[], float], Callable[[], float]]] = torch_readings,
     ) -> None:
         self._readers = readings(device.index or 0) if device.kind == "cuda" else ()

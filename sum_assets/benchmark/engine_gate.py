@@ -10,7 +10,8 @@ from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer import Phases, Summarizer
 
 if TYPE_CHECKING:
-    from sum_assets.summarizer.resolved_settings import ModelSettings, ResolvedSettings
+    from sum_assets.summarizer.model_settings import ModelSettings
+    from sum_assets.summarizer.resolved_settings import ResolvedSettings
 
 
 def require_gate(
@@ -27,11 +28,11 @@ def require_gate(
     line about that. Of the time that this takes, only the loading of the engine counts. Return the verdict; None for
     an engine without a model, and where there is nothing to judge by.
     """
-    # Both load torch, and definitions are loaded often.
-    from sum_assets.summarizer.resolved_settings import ModelSettings
-
-    if not isinstance(resolved, ModelSettings):
+    if not resolved.spec.has_model:
         return None
+    from sum_assets.summarizer.model_settings import ModelSettings  # loads torch
+
+    assert isinstance(resolved, ModelSettings)
     verdict = database.run(gate_verdict, resolved.fingerprint)
     if verdict is None:
         from sum_assets.benchmark.compare_engine import judge

@@ -19,6 +19,12 @@ def resolve_settings(gpu: GpuSettings, summarizer: SummarizerSettings) -> "Resol
     Raises UnsupportedError where device, model or libraries cannot serve a setting, UserError where the
     model cannot be found.
     """
+    from sum_assets.summarizer.engine_registry import ENGINES
+
+    if not ENGINES[gpu.engine].has_model:  # without torch, which takes seconds to import
+        from sum_assets.summarizer.resolved_settings import resolve_without_model
+
+        return resolve_without_model(gpu)
     from sum_assets.summarizer.resolve import resolve
 
     return resolve(gpu, summarizer)
@@ -30,12 +36,14 @@ def open_summarizer(resolved: "ResolvedSettings", *, naive: bool = False) -> Sum
     `naive` pads every input to the input limit and leaves decoding to transformers: what a plain loop does.
     """
     from sum_assets.summarizer.engine_registry import import_attribute
-    from sum_assets.summarizer.engines.token_engine import TokenEngine, load_generator
-    from sum_assets.summarizer.resolved_settings import ModelSettings
 
-    if not isinstance(resolved, ModelSettings):
+    if not resolved.spec.has_model:
         engine: Summarizer = import_attribute(resolved.spec.opens)(resolved)
         return engine
+    from sum_assets.summarizer.engines.token_engine import TokenEngine, load_generator
+    from sum_assets.summarizer.model_settings import ModelSettings
+
+    assert isinstance(resolved, ModelSettings)
     if resolved.ray_address:
         from sum_assets.summarizer.parallel.ray_worker_pool import open_ray_pool
 

@@ -7,9 +7,8 @@ import torch
 from transformers import PretrainedConfig
 
 from sum_assets.errors import UnsupportedError, first_line
-from sum_assets.summarizer.devices import Device
 from sum_assets.summarizer.engine_registry import EngineSpec
-from sum_assets.summarizer.types import Precision, Quantization
+from sum_assets.summarizer.types import Device, Precision, Quantization
 
 #: The distribution that computes with the weights of each method which we know, or None where transformers does.
 _LIBRARIES: dict[str, str | None] = {

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sum_assets.errors import UnsupportedError, UserError
+from sum_assets.summarizer.engine_registry import ENGINES
 from sum_assets.summarizer.user_settings import GpuSettings
 
 SLOTS_VARIABLE = "SUM_ASSETS_DEVICE_SLOTS"
@@ -92,6 +93,9 @@ def device_lease(gpu: Settings, log: Callable[[str], object]) -> Iterator[Settin
     and pass `log` a message with the holders every ten minutes. Nothing is leased for the engine `lead`, for a Ray
     cluster, which manages its own devices, or for a missing device, which resolving the settings reports.
     """
+    if not ENGINES[gpu.engine].has_model:
+        yield gpu
+        return
     from sum_assets.summarizer.devices import devices_of  # imports torch
 
     try:

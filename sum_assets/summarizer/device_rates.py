@@ -18,11 +18,11 @@ import torch
 
 from sum_assets.errors import UnsupportedError, first_line
 from sum_assets.paths import rates_dir
-from sum_assets.summarizer.devices import Device
 from sum_assets.summarizer.memory import BITS
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.model_work import count_work
-from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.roofline import Rates, Roofline
+from sum_assets.summarizer.types import Device
 
 #: Seconds for each of the two rates.
 _TRIES = 0.15

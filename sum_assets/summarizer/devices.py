@@ -8,35 +8,14 @@ documentation of bitsandbytes, torchao and FlashAttention.
 import gc
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
 from sum_assets.errors import UnsupportedError, UserError
-from sum_assets.summarizer.engine_registry import ENGINES
-from sum_assets.summarizer.types import Attention, DeviceKind, Precision, Quantization
+from sum_assets.summarizer.cpu import cpu_name
+from sum_assets.summarizer.types import Attention, Device, Precision, Quantization
 from sum_assets.summarizer.user_settings import GpuSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A device and the facts that decisions need.
-
-    `capability` is CUDA's compute capability; `uuid` is the same in all processes, which `index` is not.
-    """
-
-    kind: DeviceKind
-    index: int | None
-    name: str
-    capability: tuple[int, int] | None
-    computes_bfloat16: bool
-    memory_bytes: int | None
-    uuid: str | None = None
-
-    @property
-    def torch_name(self) -> str:
-        """The name torch knows it by."""
-        return self.kind if self.index is None else f"{self.kind}:{self.index}"
 
 
 def find_device(name: str) -> Device:
@@ -44,7 +23,7 @@ def find_device(name: str) -> Device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if name == "cpu":
-        return Device("cpu", None, _cpu_name(), None, _cpu_computes_bfloat16(), None)
+        return Device("cpu", None, cpu_name(), None, _cpu_computes_bfloat16(), None)
     if name == "mps":
         if not torch.backends.mps.is_available():
             raise UnsupportedError("device mps: this machine has no Apple GPU that torch can use. Set device: cpu.")
@@ -88,7 +67,7 @@ def devices_of(gpu: GpuSettings) -> list[list[Device]]:
 
     `auto` and `cuda` mean any CUDA device like the first. Raises UnsupportedError for one that is missing.
     """
-    if not ENGINES[gpu.engine].has_model or gpu.ray_address:  # Ray keeps account of its own
+    if gpu.ray_address:  # Ray keeps account of its own
         return []
     if gpu.devices:
         return [[device] for device in find_devices(gpu.devices)]
@@ -123,15 +102,6 @@ def _is_built_for(capability: tuple[int, int], built_for: list[str]) -> bool:
         if kind == "compute" and (major, minor) <= capability:
             return True
     return False
-
-
-def _cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        models = []
-    return models[0] if models else "CPU"
 
 
 def _cpu_computes_bfloat16() -> bool:

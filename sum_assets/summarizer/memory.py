@@ -7,9 +7,8 @@ import torch
 from transformers import PretrainedConfig
 
 from sum_assets.errors import UnsupportedError
-from sum_assets.summarizer.devices import Device
 from sum_assets.summarizer.model_work import model_on_meta
-from sum_assets.summarizer.types import Precision, Quantization
+from sum_assets.summarizer.types import Device, Precision, Quantization
 
 #: Bytes that a process takes before it loads a model: torch's libraries and, on a GPU, its context.
 OVERHEAD = 2**29

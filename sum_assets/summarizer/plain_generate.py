@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 from sum_assets.summarizer.devices import free_memory
 from sum_assets.summarizer.generation_rules import stop_tokens
 from sum_assets.summarizer.model_files import ModelFiles, load_tokenizer, weights_folder
-from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.torchao_config import torchao_int8
 from sum_assets.summarizer.user_settings import DEFAULT_DATE
 from sum_assets.summarizer.watchdog import watchdog

@@ -13,7 +13,8 @@ from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError, Work
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sum_assets.errors import UnsupportedError, UserError, first_line
-from sum_assets.summarizer.devices import Device, find_device
+from sum_assets.summarizer.devices import find_device
+from sum_assets.summarizer.types import Device
 
 #: Seconds that Ray may take to place a worker.
 PLACEMENT_TIMEOUT = 60.0

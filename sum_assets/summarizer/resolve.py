@@ -10,7 +10,6 @@ from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer import engine_environments as environments
 from sum_assets.summarizer.checkpoint_quantization import check_checkpoint_quantization
 from sum_assets.summarizer.devices import (
-    Device,
     check_cuda_graphs,
     check_quantization,
     choose_attention,
@@ -22,21 +21,19 @@ from sum_assets.summarizer.engine_registry import ENGINES, EngineSpec, import_at
 from sum_assets.summarizer.generation_rules import check_start_token, generation_rules, stop_tokens
 from sum_assets.summarizer.memory import check_memory, predict
 from sum_assets.summarizer.model_files import ModelFiles, find_model, load_tokenizer
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.positions import check_positions
 from sum_assets.summarizer.prompts import open_encoder
-from sum_assets.summarizer.resolved_settings import ModelSettings, ResolvedSettings
-from sum_assets.summarizer.types import Architecture, Attention, Precision
+from sum_assets.summarizer.types import Architecture, Attention, Device, Precision
 from sum_assets.summarizer.user_settings import GpuSettings, SummarizerSettings
 
 #: Families whose state is a list that `generate` does not reorder with the beams.
 _WITHOUT_BEAMS = frozenset({"rwkv", "xlstm"})
 
 
-def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> ResolvedSettings:
-    """Make every choice; see `sum_assets.summarizer.resolve_settings`."""
+def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> ModelSettings:
+    """Make every choice for an engine with a model; see `sum_assets.summarizer.resolve_settings`."""
     spec = ENGINES[gpu.engine]
-    if spec.settings_class:
-        return _resolve_without_model(spec, spec.settings_class, gpu)
     devices = _devices(gpu)
     for device in devices:
         check_engine(spec, gpu, device, settings)
@@ -83,14 +80,6 @@ def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> ResolvedSettings:
     if not spec.chooses_batches:
         return resolved
     return replace(resolved, batches=import_attribute(spec.chooses_batches)(resolved))
-
-
-def _resolve_without_model(spec: EngineSpec, settings_class: str, gpu: GpuSettings) -> ResolvedSettings:
-    if gpu.devices or gpu.workers_per_device > 1 or gpu.ray_address:
-        raise UnsupportedError(f"engine {spec.name} has no model to share out. Leave out devices, workers and Ray.")
-    make = import_attribute(settings_class)
-    resolved: ResolvedSettings = make(engine=spec.name, device=find_device("cpu"), batch_size=gpu.batch_size)
-    return resolved
 
 
 def _devices(gpu: GpuSettings) -> tuple[Device, ...]:

@@ -15,6 +15,7 @@ __all__ = [
     "Architecture",
     "Attention",
     "Batches",
+    "Device",
     "DeviceKind",
     "EngineState",
     "Generator",
@@ -34,6 +35,27 @@ Precision = Literal["float32", "bfloat16", "float16"]
 Batches = Literal["any lengths", "equal lengths", "single"]
 Quantization = Literal["none", "int8", "nf4", "fp4", "torchao_int8"]
 Attention = Literal["eager", "sdpa", "flash_attention_2"]
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device and the facts that decisions need.
+
+    `capability` is CUDA's compute capability; `uuid` is the same in all processes, which `index` is not.
+    """
+
+    kind: DeviceKind
+    index: int | None
+    name: str
+    capability: tuple[int, int] | None
+    computes_bfloat16: bool
+    memory_bytes: int | None
+    uuid: str | None = None
+
+    @property
+    def torch_name(self) -> str:
+        """The name torch knows it by."""
+        return self.kind if self.index is None else f"{self.kind}:{self.index}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sum_assets.benchmark.device_meter import DeviceMeter, torch_readings
-from sum_assets.summarizer.devices import Device
+from sum_assets.summarizer.types import Device
 
 GPU = Device("cuda", 1, "NVIDIA A100", (8, 0), True, 80 * 2**30)
 

@@ -24,7 +24,7 @@ from sum_assets.summarizer import (
 )
 from sum_assets.summarizer.engines.token_engine import TokenEngine
 from sum_assets.summarizer.engines.transformers_engine import TransformersGenerator
-from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.types import Precision
 from sum_assets_tests.evidence.prove_models.families import save_family
 from sum_assets_tests.tiny_models import sentence

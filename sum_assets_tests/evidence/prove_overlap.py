@@ -25,7 +25,7 @@ from sum_assets.ingest.load import load_file
 from sum_assets.pipeline import summarize_range
 from sum_assets.summarizer import GpuSettings, resolve_settings
 from sum_assets.summarizer.engines.token_engine import TokenEngine
-from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.types import EngineState, Output
 from sum_assets_tests.evidence.harness import run_in_folder, write_results
 

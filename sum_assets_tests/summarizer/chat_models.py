@@ -17,7 +17,7 @@ from sum_assets.summarizer import (
     resolve_settings,
 )
 from sum_assets.summarizer.engines.token_engine import TokenEngine
-from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.types import EngineState, Output
 
 

@@ -13,7 +13,7 @@ from sum_assets.errors import UserError
 from sum_assets.summarizer import GpuSettings, device_lease, devices
 from sum_assets.summarizer.device_lease import FOLDER_VARIABLE, SLOTS_VARIABLE, slots
 from sum_assets.summarizer.device_lease import device_lease as lease
-from sum_assets.summarizer.devices import Device
+from sum_assets.summarizer.types import Device
 
 A100 = [Device("cuda", n, "A100", (8, 0), True, 80 * 10**9, f"GPU-{n}") for n in range(3)]
 OTHER = Device("cuda", 3, "K80", (3, 7), False, 12 * 10**9, "GPU-3")

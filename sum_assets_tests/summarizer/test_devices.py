@@ -6,7 +6,6 @@ import pytest
 
 from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer.devices import (
-    Device,
     _is_built_for,
     check_cuda_graphs,
     check_quantization,
@@ -14,7 +13,7 @@ from sum_assets.summarizer.devices import (
     choose_precision,
     find_device,
 )
-from sum_assets.summarizer.types import Quantization
+from sum_assets.summarizer.types import Device, Quantization
 
 
 def gpu(name: str, major: int, minor: int) -> Device:

@@ -19,7 +19,7 @@ from sum_assets.summarizer import (
     open_summarizer,
     resolve_settings,
 )
-from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets_tests.summarizer.hub_stand_in import Hub, cache_model, commit_of, serve_hub
 from sum_assets_tests.summarizer.test_model_files import T5_IDS, train_sentencepiece, without_tokenizer
 from sum_assets_tests.tiny_models import save_untrained_t5, sentence

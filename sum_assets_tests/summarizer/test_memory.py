@@ -7,8 +7,8 @@ from transformers import LlamaConfig, T5Config
 
 from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer import GpuSettings, resolve_settings
-from sum_assets.summarizer.devices import Device
 from sum_assets.summarizer.memory import check_memory, predict
+from sum_assets.summarizer.types import Device
 from sum_assets_tests.summarizer.engines.test_transformers_engine import copier_settings
 
 K80 = Device("cuda", 0, "Tesla K80", (3, 7), False, 12 * 10**9)

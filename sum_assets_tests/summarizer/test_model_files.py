@@ -20,7 +20,7 @@ from transformers import (
 from sum_assets.errors import UnsupportedError, UserError
 from sum_assets.summarizer import GpuSettings, SummarizerSettings, resolve_settings
 from sum_assets.summarizer.model_files import find_model, load_tokenizer
-from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets_tests.tiny_models import save_untrained_t5
 
 TEXTS = [

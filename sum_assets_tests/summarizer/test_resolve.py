@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sum_assets.errors import UnsupportedError, UserError
 from sum_assets.paths import models_dir
 from sum_assets.summarizer import GpuSettings, SummarizerSettings, resolve_settings
-from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.model_settings import ModelSettings
 
 
 @pytest.fixture

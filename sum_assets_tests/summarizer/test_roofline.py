@@ -25,9 +25,10 @@ from sum_assets.errors import UnsupportedError
 from sum_assets.paths import rates_dir
 from sum_assets.summarizer import GpuSettings, open_summarizer, resolve_settings
 from sum_assets.summarizer.device_rates import device_rates
-from sum_assets.summarizer.devices import Device, find_device
+from sum_assets.summarizer.devices import find_device
 from sum_assets.summarizer.model_work import count_work
 from sum_assets.summarizer.roofline import Lengths, Rates, Roofline, share_of_limit
+from sum_assets.summarizer.types import Device
 from sum_assets_tests.summarizer.engines.test_transformers_engine import copier_settings
 
 FLAN_T5_LARGE = T5Config(

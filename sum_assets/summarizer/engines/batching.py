@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from sum_assets.summarizer.device_errors import is_out_of_memory
 from sum_assets.summarizer.devices import free_memory
 from sum_assets.summarizer.engines.decoding import families
-from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.types import Batches, EngineState, Output
 
 

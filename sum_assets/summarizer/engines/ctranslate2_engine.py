@@ -10,13 +10,12 @@ from ctranslate2.converters import TransformersConverter
 
 from sum_assets.errors import UnsupportedError, UserError
 from sum_assets.summarizer.conversions import build_once
-from sum_assets.summarizer.devices import Device
 from sum_assets.summarizer.engines.batching import BatchGenerator
 from sum_assets.summarizer.engines.load_model import check_weights
 from sum_assets.summarizer.generation_rules import stop_tokens
 from sum_assets.summarizer.model_files import weights_folder
-from sum_assets.summarizer.resolved_settings import ModelSettings
-from sum_assets.summarizer.types import Precision, Quantization
+from sum_assets.summarizer.model_settings import ModelSettings
+from sum_assets.summarizer.types import Device, Precision, Quantization
 
 #: Rows of a batch that a replica gets at least, on a CPU. Replicas run in parallel with threads of their own, since
 #: threads that share an operation wait for each other.

@@ -13,7 +13,7 @@ from sum_assets.summarizer.checked_weights import require_all_weights
 from sum_assets.summarizer.device_errors import is_device_lost, is_out_of_memory
 from sum_assets.summarizer.engines.not_a_number import require_finite_weights
 from sum_assets.summarizer.model_files import weights_folder
-from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.torchao_config import torchao_int8
 from sum_assets.summarizer.types import Quantization
 

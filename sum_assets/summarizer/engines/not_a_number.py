@@ -13,7 +13,7 @@ from transformers import LogitsProcessor
 from sum_assets.errors import UserError
 from sum_assets.summarizer.checked_weights import listed
 from sum_assets.summarizer.model_files import weights_folder
-from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.model_settings import ModelSettings
 
 
 class FiniteLogits(LogitsProcessor):

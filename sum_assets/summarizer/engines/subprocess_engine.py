@@ -23,7 +23,7 @@ from sum_assets.summarizer.engine_environments import program
 from sum_assets.summarizer.engines.load_model import check_weights
 from sum_assets.summarizer.generation_rules import padding_token, stop_tokens
 from sum_assets.summarizer.model_files import weights_folder
-from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.types import EngineState, Output
 
 #: Seconds without an answer after which a worker counts as hung: far more than a batch takes.

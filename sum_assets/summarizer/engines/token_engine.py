@@ -13,9 +13,9 @@ from sum_assets.summarizer.engine_registry import import_attribute
 from sum_assets.summarizer.engines.look_ahead import look_ahead
 from sum_assets.summarizer.generation_rules import stop_tokens
 from sum_assets.summarizer.model_files import load_tokenizer
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.phases import Phases
 from sum_assets.summarizer.prompts import Encoded, open_encoder
-from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.thoughts import ThoughtFilter
 from sum_assets.summarizer.types import EMPTY, Abstract, EngineState, Generator, Output, Rejection, Summary
 

@@ -18,7 +18,7 @@ from sum_assets.summarizer.engines.decoding import (
 from sum_assets.summarizer.engines.load_model import load_model
 from sum_assets.summarizer.engines.not_a_number import FiniteLogits, describe_not_a_number
 from sum_assets.summarizer.generation_rules import held_generation_config
-from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.types import NOT_A_NUMBER, Output
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import ray
 
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.parallel.ray_worker import ModelBundle
 from sum_assets.summarizer.plain_generate import PlainSummary, plain_generate
 from sum_assets.summarizer.ray_devices import connect
-from sum_assets.summarizer.resolved_settings import ModelSettings
 
 
 def plain_generate_on_ray(resolved: ModelSettings, texts: Sequence[str]) -> list[PlainSummary]:

@@ -19,7 +19,7 @@ from sum_assets.summarizer.device_errors import describe_error, is_device_lost
 from sum_assets.summarizer.engines.subprocess_engine import ANSWER_LIMIT
 from sum_assets.summarizer.engines.token_engine import load_generator
 from sum_assets.summarizer.model_files import load_tokenizer, weights_folder
-from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.types import EngineState, Generator, Output
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import ray
 
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.parallel.batch_scheduler import WorkerStats
 from sum_assets.summarizer.parallel.ray_worker import ModelBundle, RayWorker
 from sum_assets.summarizer.parallel.worker_pool import Pool, Worker
 from sum_assets.summarizer.ray_devices import connect
-from sum_assets.summarizer.resolved_settings import ModelSettings
 
 
 def open_ray_pool(resolved: ModelSettings) -> Pool:

@@ -17,8 +17,8 @@ import torch
 
 from sum_assets.errors import EngineFaultError, UserError, WorkerError
 from sum_assets.summarizer.engines.subprocess_engine import WorkerGenerator
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.parallel.batch_scheduler import BatchScheduler, WorkerStats, cut
-from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import EngineState, Generator, Output
 
 

@@ -15,8 +15,8 @@ from sum_assets.defs.resources import demo_summarizer
 from sum_assets.summarizer import resolve_settings
 from sum_assets.summarizer.conversions import build_once
 from sum_assets.summarizer.generation_rules import stop_tokens
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.prompts import Encoded, PromptEncoder
-from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets_tests.evidence.bench_engines.contestants import MORE_ROWS, OUTPUT_TOKENS, SMOL, T5, WARM_UP
 
 

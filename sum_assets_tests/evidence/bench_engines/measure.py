@@ -22,7 +22,7 @@ from sum_assets.summarizer import Summary, resolve_settings
 from sum_assets.summarizer.engine_environments import python_of
 from sum_assets.summarizer.engines.ctranslate2_engine import converted
 from sum_assets.summarizer.engines.subprocess_engine import exported
-from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets_tests.evidence.bench_engines.contestants import OUTPUT_TOKENS, PRECISION, Contestant
 from sum_assets_tests.evidence.bench_engines.corpus import Corpus
 from sum_assets_tests.evidence.harness import OUT

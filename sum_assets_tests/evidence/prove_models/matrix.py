@@ -26,9 +26,9 @@ from sum_assets.summarizer import (
 from sum_assets.summarizer.device_errors import describe_error
 from sum_assets.summarizer.devices import find_device
 from sum_assets.summarizer.engine_registry import ENGINES
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.plain_generate import plain_generate
 from sum_assets.summarizer.resolve import check_engine
-from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets_tests.evidence.prove_models.families import (
     FAMILIES,
     MAX_INPUT_TOKENS,

@@ -19,10 +19,9 @@ from sum_assets.summarizer import (
     open_summarizer,
     resolve_settings,
 )
-from sum_assets.summarizer.devices import Device
 from sum_assets.summarizer.engine_registry import ENGINES, EngineSpec
 from sum_assets.summarizer.resolve import check_engine
-from sum_assets.summarizer.types import Architecture, DeviceKind, Quantization
+from sum_assets.summarizer.types import Architecture, Device, DeviceKind, Quantization
 from sum_assets_tests.evidence.prove_models.matrix import FamilyProof
 
 Results = dict[int, Summary | Rejection]

@@ -1,5 +1,8 @@
 """The engine without a model."""
 
+import subprocess
+import sys
+
 import pytest
 
 from sum_assets.summarizer import Abstract, GpuSettings, Phases, SummarizerSettings, open_summarizer, resolve_settings
@@ -28,3 +31,17 @@ def test_it_needs_no_model_and_returns_every_abstract() -> None:
     assert [(r.abstract_id, getattr(r, "text", None)) for one in lists for r in one] == [
         (i, f"A{i}. Be. Ce.") for i in range(7)
     ]
+
+
+def test_a_run_does_not_wait_for_torch() -> None:
+    code = """
+import sys
+import sum_assets.defs.definitions, sum_assets.pipeline
+from sum_assets.summarizer import GpuSettings, SummarizerSettings, open_summarizer, resolve_settings
+from sum_assets.summarizer.device_lease import device_lease
+with device_lease(GpuSettings(engine="lead"), print) as gpu:
+    open_summarizer(resolve_settings(gpu, SummarizerSettings()))
+print([name for name in ("torch", "transformers") if name in sys.modules])
+"""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.splitlines()[-1] == "[]", "each takes seconds to import"

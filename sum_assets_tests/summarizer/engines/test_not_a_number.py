@@ -22,7 +22,7 @@ from sum_assets.summarizer import (
     resolve_settings,
 )
 from sum_assets.summarizer.isolate_failures import summarize_each
-from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets_tests.tiny_models import WORDS, sentence
 
 POISON = WORDS[7]

@@ -24,7 +24,7 @@ from sum_assets.summarizer import (
     resolve_settings,
 )
 from sum_assets.summarizer.engines.transformers_engine import TransformersGenerator
-from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets_tests.tiny_models import COPIED, sentence
 
 SENTENCES = {i: sentence(10**6 + i, 6 + i) for i in range(8)}

@@ -22,10 +22,10 @@ from sum_assets.summarizer import (
     resolve_settings,
 )
 from sum_assets.summarizer.isolate_failures import summarize_each
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.parallel import batch_scheduler as scheduler
 from sum_assets.summarizer.parallel.batch_scheduler import BatchScheduler, WorkerStats, cut
 from sum_assets.summarizer.parallel.worker_pool import Pool
-from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets.summarizer.types import Output
 from sum_assets_tests.summarizer.engines.test_transformers_engine import copier_settings
 from sum_assets_tests.tiny_models import sentence

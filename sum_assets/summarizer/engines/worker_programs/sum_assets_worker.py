@@ -11,7 +11,7 @@ from sum_assets.errors import UserError
 from sum_assets.summarizer.device_errors import is_device_lost
 from sum_assets.summarizer.engines.token_engine import load_generator
 from sum_assets.summarizer.model_files import load_tokenizer
-from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.types import Output
 
 Generate = Callable[[list[list[int]]], Iterator[list[tuple[int, Output]]]]
