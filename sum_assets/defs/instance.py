@@ -25,7 +25,7 @@ from sum_assets.database.schema import require_schema
 from sum_assets.defs.asset_names import CORPUS_ASSETS, SUMMARIZE
 from sum_assets.defs.failures import check_keys
 from sum_assets.defs.lost_runs import end_lost_runs
-from sum_assets.defs.partitions import id_ranges, presets, require_ascending
+from sum_assets.defs.partitions import id_ranges, require_ascending
 from sum_assets.defs.resources import PostgresResource
 from sum_assets.defs.storage import SortedPartitionsStorage
 from sum_assets.errors import UserError
@@ -123,14 +123,6 @@ def repair_ranges(instance: dg.DagsterInstance, connection: Connection) -> list[
     forgotten = [*(r.key for r in to_forget(ranges, begun_ranges(connection))), *invalid]
     forget_keys(instance, forgotten)
     return forgotten
-
-
-def register_presets(instance: dg.DagsterInstance, names: Sequence[str]) -> None:
-    """Make the presets of a sweep the partitions of `benchmark`; the history of others stays."""
-    partitions = presets.name or ""
-    for name in set(instance.get_dynamic_partitions(partitions)) - set(names):
-        instance.delete_dynamic_partition(partitions, name)
-    instance.add_dynamic_partitions(partitions, list(names))
 
 
 def require_span(instance: dg.DagsterInstance, first: str, last: str) -> tuple[IdRange, IdRange]:

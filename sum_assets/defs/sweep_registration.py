@@ -1,5 +1,6 @@
 """Registers a sweep: its presets become the partitions of `benchmark`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -9,7 +10,7 @@ from sum_assets.benchmark.sweep import Sweep
 from sum_assets.database.benchmark_results import store_sweep
 from sum_assets.database.source_table import read_state
 from sum_assets.defs.asset_names import SWEEP
-from sum_assets.defs.instance import register_presets
+from sum_assets.defs.partitions import presets
 from sum_assets.summarizer import SummarizerSettings
 
 
@@ -28,6 +29,14 @@ def register_sweep(
         "presets": _presets(sweep),
         "summarizer": dg.MetadataValue.json(summarizer.model_dump()),
     }
+
+
+def register_presets(instance: dg.DagsterInstance, names: Sequence[str]) -> None:
+    """Make the presets of a sweep the partitions of `benchmark`; the history of others stays."""
+    partitions = presets.name or ""
+    for name in set(instance.get_dynamic_partitions(partitions)) - set(names):
+        instance.delete_dynamic_partition(partitions, name)
+    instance.add_dynamic_partitions(partitions, list(names))
 
 
 def report_registration(instance: dg.DagsterInstance, metadata: dict[str, Any]) -> None:

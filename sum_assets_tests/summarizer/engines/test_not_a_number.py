@@ -66,6 +66,7 @@ def poisoned(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Path
         return folder, changed(folder, tmp_path / "nan", "model.embed_tokens.weight", word, float("nan"))
     trained = AutoModelForSeq2SeqLM.from_pretrained(request.getfixturevalue("t5"))
     head = trained.shared.weight.detach() * trained.config.d_model**-0.5
+    head[word] = 0  # no beam writes the word, and reads it: likelier ones are always there
     trained.config.tie_word_embeddings = False
     trained.lm_head.weight = torch.nn.Parameter(head)
     folder = shutil.copytree(request.getfixturevalue("t5"), tmp_path / "whole")
@@ -81,7 +82,7 @@ def test_a_row_of_nan_costs_that_row_alone(poisoned: tuple[Path, Path], way: dic
     for rows in (1, 5, 12):
         results = summarize(nan, TEXTS, batch_size=rows, **way)
         rejected = {i: r for i, r in results.items() if isinstance(r, Rejection)}
-        own = {5} if "num_beams" in way else set()  # one of its beams writes the word, and reads it
+        own = {5} if "num_beams" in way else set()  # one of Llama's beams writes the word, and reads it
         assert POISONED <= set(rejected) <= POISONED | own
         assert {r.reason for r in rejected.values()} == {"not_a_number"}
         assert {i: r.text for i, r in results.items() if isinstance(r, Summary)} == {
