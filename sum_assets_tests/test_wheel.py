@@ -58,7 +58,7 @@ def test_the_wheel_carries_its_files(command: Command, environment: Path) -> Non
     code = (
         "import sum_assets, pathlib, sys; folder = pathlib.Path(sum_assets.__file__).parent; print(folder); "
         "print(*[name for name in sys.argv[1:] if not (folder / name).is_file()]); "
-        "from sum_assets.cli.console import shipped; print(shipped(pathlib.Path('sweeps/cpu.yaml')))"
+        "from sum_assets.paths import shipped; print(shipped(pathlib.Path('sweeps/cpu.yaml')))"
     )
     folder, missing, sweep = command("-c", code, *shipped, program="python").stdout.splitlines()
     assert Path(folder).is_relative_to(environment)

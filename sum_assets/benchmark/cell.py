@@ -176,7 +176,9 @@ def classify(error: BaseException) -> CellResult:
     message = first_line(error)
     if isinstance(error, UnsupportedError):
         return CellResult("unsupported", message)
-    if is_out_of_memory(error) and not isinstance(error, psycopg.Error):  # the server's memory is not the device's
+    # The server's memory is not the device's. Of a thread that has no room left for its stack, Python says only this.
+    lacks_memory = is_out_of_memory(error) and not isinstance(error, psycopg.Error)
+    if lacks_memory or message == "can't start new thread":
         return CellResult("out_of_memory", message)
     if is_device_lost(Exception(str(error))):  # a worker's as well
         return CellResult("device_lost", message)
