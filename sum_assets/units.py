@@ -20,3 +20,15 @@ def counted(number: int, one: str, many: str = "") -> str:
 def count(rows: int) -> str:
     """Return a number of rows as a person says it."""
     return f"{rows / 1e6:.3g} million" if rows >= 1_000_000 else f"{rows:,}"
+
+
+def size(number: int) -> str:
+    """Return a number of bytes on a disk as a person says it."""
+    for unit, power in (("GB", 9), ("MB", 6)):
+        if number >= 0.1 * 10**power:
+            return (
+                f"{number / 10**power:,.3g} {unit}"
+                if number < 10 ** (power + 3)
+                else f"{number / 10**power:,.0f} {unit}"
+            )
+    return f"{number / 1000:.3g} kB"

@@ -1,8 +1,6 @@
 """The commands that run the pipeline: in this process, as a backfill, or from the Dagster UI."""
 
-import errno
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +13,7 @@ from sum_assets.database.connection import connect, database_url
 from sum_assets.database.count_ranges import count_edited
 from sum_assets.database.status import State, range_status
 from sum_assets.database.url import address, read_url
+from sum_assets.doctor.port import require_free
 from sum_assets.errors import UserError
 from sum_assets.paths import URL_VARIABLE, home, in_demo, postgres_dir, project_file
 from sum_assets.units import counted
@@ -102,7 +101,7 @@ def ui(
 
     backfill_policy()  # raises where the variable is not valid
 
-    _require_free(host, port)
+    require_free(host, port)
     if in_demo() or not os.environ.get(URL_VARIABLE):
         embedded.start(postgres_dir(home()))
     with connect() as connection:
@@ -120,22 +119,6 @@ def ui(
     dagster = [sys.executable, "-m", "dagster", "dev", "-w", workspace, "-h", host, "-p", str(port)]
     dagster[1:1] = ["-W", "ignore::FutureWarning"]  # that `dg dev` supersedes `dagster dev`
     os.execv(sys.executable, dagster)
-
-
-def _require_free(host: str, port: int) -> None:
-    """Raise UserError where nothing can listen, before anything is started: the daemon would start all the same."""
-    try:
-        for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            socket.create_server(address[:2], family=family).close()
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise UserError(
-                f"Port {port} of {host} is in use, perhaps by a UI that runs already: http://{host}:{port}. End that, "
-                "or name another port: `sum-assets ui --port N`."
-            ) from error
-        raise UserError(
-            f"The UI cannot listen on {host}, port {port}: {error.strerror}. Name others with --host and --port."
-        ) from error
 
 
 @app.command()

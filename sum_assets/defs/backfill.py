@@ -27,8 +27,12 @@ mutation ($params: LaunchBackfillParams!) {
 _LIMIT = "query ($pool: String!) { instance { concurrencyLimit(concurrencyKey: $pool) { limit } } }"
 
 
-def require_own_webserver(instance: dg.DagsterInstance, url: str) -> None:
-    """Raise UserError unless the webserver at `url` answers from the storage of this instance.
+#: Seconds that a webserver has to answer.
+_ANSWERS = 60.0
+
+
+def require_own_webserver(instance: dg.DagsterInstance, url: str, seconds: float = _ANSWERS) -> None:
+    """Raise UserError unless the webserver at `url` answers in time, and from the storage of this instance.
 
     Another user's, or that of the demo, may listen there. It is asked for a pool that exists for this moment only.
     """
@@ -36,7 +40,7 @@ def require_own_webserver(instance: dg.DagsterInstance, url: str) -> None:
     storage = instance.event_log_storage
     storage.set_concurrency_slots(pool, 1)
     try:
-        answer = _ask(url, _LIMIT, {"pool": pool})
+        answer = _ask(url, _LIMIT, {"pool": pool}, seconds)
     finally:
         storage.delete_concurrency_limit(pool)
     if answer.get("data") != {"instance": {"concurrencyLimit": {"limit": 1}}}:
@@ -67,12 +71,12 @@ def launch_backfill(url: str, keys: Sequence[str], run_config: Mapping[str, Any]
     return str(result["backfillId"])
 
 
-def _ask(url: str, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+def _ask(url: str, query: str, variables: Mapping[str, Any], seconds: float = _ANSWERS) -> dict[str, Any]:
     """Return the answer of a webserver to a query. Raises UserError where none answers."""
     body = json.dumps({"query": query, "variables": variables}).encode()
     try:
         request = Request(f"{url.rstrip('/')}/graphql", body, {"Content-Type": "application/json"})
-        with urlopen(request, timeout=60) as response:
+        with urlopen(request, timeout=seconds) as response:
             answer = json.load(response)
         if not isinstance(answer, dict):
             raise ValueError("its answer is not GraphQL")

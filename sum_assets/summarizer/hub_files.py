@@ -47,8 +47,14 @@ def fetch(hub_id: str, commit: str, names: Sequence[str]) -> Path:
 
 def list_names(hub_id: str, commit: str) -> list[str] | None:
     """Return the names of all files of a commit; None where the hub was never asked for them."""
+    sizes = file_sizes(hub_id, commit)
+    return None if sizes is None else list(sizes)
+
+
+def file_sizes(hub_id: str, commit: str) -> dict[str, int] | None:
+    """Return the bytes of all files of a commit by name; None where the hub was never asked for them."""
     try:
-        return [file.path for file in get_cached_repo_tree(hub_id, revision=commit)]
+        return {file.path: file.size for file in get_cached_repo_tree(hub_id, revision=commit)}
     except CachedRepoTreeNotFoundError:
         return None
 

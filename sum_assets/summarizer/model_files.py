@@ -89,11 +89,17 @@ def weights_folder(files: ModelFiles) -> Path:
 
     Raises UserError where they are neither cached nor to be had.
     """
-    if files.hub_id and files.commit and not _cached_weights(files):
+    if files.hub_id and files.commit and not present_weights(files):
         listed = hub_files.list_names(files.hub_id, files.commit) or []
         hub_files.fetch(files.hub_id, files.commit, weight_names(files.folder, files.config, listed))
         _check_cached(files)
     return files.folder
+
+
+def present_weights(files: ModelFiles) -> list[str]:
+    """Return the names of the weights' files that are in the folder, or none if one is missing."""
+    weights = weight_names(files.folder, files.config, list_names(files.folder))
+    return weights if all((files.folder / name).is_file() for name in weights) else []
 
 
 def load_tokenizer(files: ModelFiles) -> Any:
@@ -169,15 +175,9 @@ def _check_own_model(raw: dict[str, Any], config: PretrainedConfig, model: str) 
         )
 
 
-def _cached_weights(files: ModelFiles) -> list[str]:
-    """Return the names of the weights' files that are in the folder, or none if one is missing."""
-    weights = weight_names(files.folder, files.config, list_names(files.folder))
-    return weights if all((files.folder / name).is_file() for name in weights) else []
-
-
 def _check_cached(files: ModelFiles) -> None:
     """Raise UserError where the weights of a hub model are not in the cache."""
-    if not _cached_weights(files):
+    if not present_weights(files):
         raise UserError(
             f"model: the weights of {files.hub_id} at commit {files.commit} are not cached here, and the Hugging Face "
             f"Hub was not reached. Check the network (HF_HUB_OFFLINE is {int(hub_files.offline())})."

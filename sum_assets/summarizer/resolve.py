@@ -1,6 +1,7 @@
 """Turns settings into decisions."""
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -31,13 +32,22 @@ from sum_assets.summarizer.user_settings import GpuSettings, SummarizerSettings
 _WITHOUT_BEAMS = frozenset({"rwkv", "xlstm"})
 
 
-def resolve(gpu: GpuSettings, settings: SummarizerSettings) -> ModelSettings:
-    """Make every choice for an engine with a model; see `sum_assets.summarizer.resolve_settings`."""
+def resolve(
+    gpu: GpuSettings,
+    settings: SummarizerSettings,
+    devices: tuple[Device, ...] | None = None,
+    find: Callable[[str, str], ModelFiles] = find_model,
+) -> ModelSettings:
+    """Make every choice for an engine with a model; see `sum_assets.summarizer.resolve_settings`.
+
+    `devices` take the place of those that the settings name: they need not be here. `find` takes that of `find_model`,
+    for a caller that asks about one model many times.
+    """
     spec = ENGINES[gpu.engine]
-    devices = _devices(gpu)
+    devices = _devices(gpu) if devices is None else devices
     for device in devices:
         check_engine(spec, gpu, device, settings)
-    files = find_model(settings.model, settings.revision)
+    files = find(settings.model, settings.revision)
     model_class = _model_class(files, settings.model)
     _check_architecture(spec, files, settings.model)
     rules = _rules(spec, files, settings)

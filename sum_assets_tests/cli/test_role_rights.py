@@ -200,6 +200,7 @@ def walked(lab: Lab, files: Path) -> set[str]:
     walk("largest-batch", "reference", "--memory-limit-mib", 1, fails="Not even a batch of one fits")
     walk("devices reset")
     walk("backfill", "--url", f"http://127.0.0.1:{port}", fails="No Dagster webserver answers")
+    walk("doctor", "--port", port, *config)
     walk("ui", "--port", port)
     return paths
 

@@ -92,6 +92,12 @@ def choose_computed_precision(
 
     Raises UnsupportedError where it has neither.
     """
+    # Where its CUDA needs a newer driver than torch's, it would fail, or answer for another device.
+    if device.kind == "cuda" and ctranslate2.get_cuda_device_count() <= (device.index or 0):
+        raise UnsupportedError(
+            f"engine ctranslate2 cannot use {device.name}: ctranslate2 {ctranslate2.__version__} sees "
+            f"{ctranslate2.get_cuda_device_count()} CUDA devices. Update the driver, or set engine: transformers."
+        )
     types = ctranslate2.get_supported_compute_types(device.kind, device.index or 0)
     if compute_type(precision, quantization) in types:
         return precision

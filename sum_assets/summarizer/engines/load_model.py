@@ -12,7 +12,7 @@ from sum_assets.errors import UserError, first_line
 from sum_assets.summarizer.checked_weights import require_all_weights
 from sum_assets.summarizer.device_errors import is_device_lost, is_out_of_memory
 from sum_assets.summarizer.engines.not_a_number import require_finite_weights
-from sum_assets.summarizer.model_files import weights_folder
+from sum_assets.summarizer.model_files import ModelFiles, weights_folder
 from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.torchao_config import torchao_int8
 from sum_assets.summarizer.types import Quantization
@@ -28,29 +28,33 @@ def load_model(resolved: ModelSettings) -> Any:
         options["device_map"] = {"": resolved.device.torch_name}
     if resolved.quantization != "none":
         options["quantization_config"] = _quantization(resolved.quantization, options["dtype"])
-    model = _from_pretrained(resolved, options)
+    model = _from_pretrained(resolved.settings.model, resolved.files, options)
     return (model if resolved.quantized else model.to(resolved.device.torch_name)).eval()
 
 
 def check_weights(resolved: ModelSettings) -> None:
-    """Raise UserError where the files of a model that another library loads are not all of it.
+    """Raise UserError where the files of a model that another library loads are not all of it, or not finite."""
+    require_finite_weights(resolved)
+    check_shapes(resolved.settings.model, resolved.files)
+
+
+def check_shapes(name: str, files: ModelFiles) -> None:
+    """Raise UserError where a model's files are not all of it; `name` is what the user calls it.
 
     transformers loads it without memory, so that names and shapes alone are read. A checkpoint that is quantized
     already is left to the library that reads its format.
     """
-    require_finite_weights(resolved)
-    if getattr(resolved.files.config, "quantization_config", None) is None:
-        _from_pretrained(resolved, {"device_map": {"": "meta"}, "dtype": torch.bfloat16})
+    if getattr(files.config, "quantization_config", None) is None:
+        _from_pretrained(name, files, {"device_map": {"": "meta"}, "dtype": torch.bfloat16})
 
 
-def _from_pretrained(resolved: ModelSettings, options: dict[str, Any]) -> Any:
+def _from_pretrained(name: str, files: ModelFiles, options: dict[str, Any]) -> Any:
     transformers_logging.disable_progress_bar()
-    name = resolved.settings.model
-    auto_class: Any = AutoModelForSeq2SeqLM if resolved.encoder_decoder else AutoModelForCausalLM
+    auto_class: Any = AutoModelForSeq2SeqLM if files.config.is_encoder_decoder else AutoModelForCausalLM
     try:
         with _quiet():
             model, info = auto_class.from_pretrained(
-                str(weights_folder(resolved.files)),
+                str(weights_folder(files)),
                 trust_remote_code=False,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are in what is returned
