@@ -77,15 +77,10 @@ def dagster_dir(of: Path) -> Path:
     return of / "dagster"
 
 
-def own_dagster_home() -> str | None:
-    """Return a `DAGSTER_HOME` of the user's own; None where the one in use is ours."""
-    own = os.environ.get("DAGSTER_HOME")
-    return None if in_demo() or own in (None, "", str(dagster_dir(home()))) else own
-
-
 def dagster_is_here() -> bool:
     """Return whether Dagster keeps its tables in the database of the corpus: not in a storage of the user's own."""
-    return own_dagster_home() is None
+    own_home = os.environ.get("DAGSTER_HOME")
+    return in_demo() or own_home in (None, "", str(dagster_dir(home())))
 
 
 def models_dir() -> Path:

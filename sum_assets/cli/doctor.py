@@ -110,7 +110,7 @@ def _look(
     with err.status("looking at the database"):
         from sum_assets.doctor.database import look_at_database
 
-        found = look_at_database()
+        found = look_at_database([device.torch_name for device in report.devices])
     yield "Database", found
     with err.status("looking at Dagster"):
         answers = any(finding.level == "ok" for finding in found)
@@ -140,7 +140,7 @@ def _look_at_settings(
     try:
         gpu, summarizer = settings_of(read_yaml(config))
     except UserError as error:
-        yield Finding("model", "failure", "config", f"{error} The defaults are judged instead.")
+        yield Finding("model", "failure", "run config", f"{error} The defaults are judged instead.")
         gpu, summarizer = settings_of({})
     settings.append((gpu, summarizer.model_copy(update={"model": model} if model else {}), find_once()))
 
@@ -198,8 +198,10 @@ def _table(findings: Iterable[Finding]) -> Table:
 
 def _summary(findings: Iterable[Finding]) -> Text:
     levels = [finding.level for finding in findings]
-    warnings = counted(levels.count("warning"), "warning")
-    if "failure" not in levels:
-        return Text(f"Runs and the UI can work here. {warnings}.", "bold")
     failures = counted(levels.count("failure"), "failure keeps", "failures keep")
-    return Text(f"{failures} runs or the UI from working. {warnings}.", "bold red")
+    style, says = "bold red", f"{failures} runs or the UI from working."
+    if "failure" not in levels:
+        style, says = "bold", "Runs and the UI can work here."
+    if "warning" in levels:
+        says += f" {counted(levels.count('warning'), 'warning')}."
+    return Text(says, style)

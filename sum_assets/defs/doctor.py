@@ -1,5 +1,6 @@
 """Looks at Dagster: its home, its daemon, its pool, and the port of the UI; and reads a run configuration."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from sum_assets.defs.dagster_schema import SCHEMA
 from sum_assets.defs.instance import POOL, open_instance, valid_job
 from sum_assets.defs.partitions import backfill_policy
 from sum_assets.defs.resources import default_summarizer
+from sum_assets.defs.storage import SumAssetsStorage
 from sum_assets.doctor.finding import Finding, Level
 from sum_assets.doctor.port import require_free
 from sum_assets.errors import UserError
-from sum_assets.paths import dagster_dir, dagster_is_here, home, own_dagster_home, project_file
+from sum_assets.paths import dagster_dir, home, in_demo, project_file
 from sum_assets.summarizer import GpuSettings, SummarizerSettings
 from sum_assets.summarizer.device_lease import device_slots
 from sum_assets.units import counted
@@ -62,37 +64,61 @@ def _failing(check: Callable[[], object]) -> Iterator[Finding]:
 
 
 def look_at_home() -> Iterator[Finding]:
-    """Compare the dagster.yaml of a `DAGSTER_HOME` of the user's own with the one that sum_assets advises."""
-    own = own_dagster_home()
-    if own is None:
-        yield _finding("ok", "home", f"{dagster_dir(home())}, with the dagster.yaml of sum_assets")
-        return
-    path = Path(own) / "dagster.yaml"
-    try:
-        theirs = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    """Report whether the homes can be written, and how a `DAGSTER_HOME` of the user's own differs from ours."""
+    ours = home()
+    nearest = next(folder for folder in (ours, *ours.parents) if folder.exists())
+    if not os.access(nearest, os.W_OK):
         yield _finding(
-            "failure" if path.exists() or not Path(own).is_dir() else "warning",
+            "failure",
             "home",
-            f"DAGSTER_HOME is {own}, whose dagster.yaml cannot be read: {error}. Copy that of sum_assets there, "
-            f"{project_file('dagster.yaml')}, or unset DAGSTER_HOME.",
+            f"This user may not write to {ours}. Set SUM_ASSETS_HOME to a folder that this user may write.",
         )
-        return
-    ours = yaml.safe_load(project_file("dagster.yaml").read_text(encoding="utf-8"))
+    named = _named_home()
+    if named is None:
+        yield _finding("ok", "home", f"{dagster_dir(ours)}, with the dagster.yaml of sum_assets")
+    else:
+        yield _look_at_named(named)
+
+
+def _named_home() -> Path | None:
+    """Return the folder of `DAGSTER_HOME`, whose dagster.yaml nobody writes anew; None where it is ours to make."""
+    named = os.environ.get("DAGSTER_HOME")
+    return Path(named) if named and not in_demo() else None
+
+
+def _look_at_named(folder: Path) -> Finding:
+    shipped = project_file("dagster.yaml")
+    instead = f"Copy that of sum_assets there, {shipped}, or unset DAGSTER_HOME."
+    path = folder / "dagster.yaml"
+    if not folder.is_dir():
+        return _finding(
+            "failure", "home", f"DAGSTER_HOME is {folder}, which is not a folder. Make it, or unset DAGSTER_HOME."
+        )
+    if not path.is_file():
+        says = f"DAGSTER_HOME is {folder}, which has no dagster.yaml: lost runs are neither noticed nor started again"
+        return _finding("warning", "home", f"{says}. {instead}")
+    try:
+        theirs = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return _finding("failure", "home", f"{path} cannot be read: {error}. {instead}")
+    advised = _read(shipped)
     others = [
-        f"{place} is {_shown(_at(theirs, place))}, not {_shown(_at(ours, place))}"
+        f"{place} is {_shown(_at(theirs, place))}, not {_shown(_at(advised, place))}"
         for place in _ADVISED
-        if _at(theirs, place) != _at(ours, place)
+        if _at(theirs, place) != _at(advised, place)
     ]
     if others:
-        yield _finding(
-            "warning",
-            "home",
-            f"{path} differs from what sum_assets advises: {'; '.join(others)}. The comments in "
-            f"{project_file('dagster.yaml')} say why. Or unset DAGSTER_HOME.",
-        )
-    else:
-        yield _finding("ok", "home", f"{own}, set as sum_assets advises")
+        says = f"{path} differs from what sum_assets advises: {'; '.join(others)}"
+        return _finding("warning", "home", f"{says}. The comments in {shipped} say why. Or unset DAGSTER_HOME.")
+    return _finding("ok", "home", f"{folder}, set as sum_assets advises")
+
+
+def _read(path: Path) -> Any:
+    """Return what a YAML file holds, or None where it cannot be read, of which the finding on the home says why."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
 
 
 def _at(content: Any, place: str) -> Any:
@@ -107,7 +133,11 @@ def _shown(value: Any) -> str:
 
 def look_at_instance() -> Iterator[Finding]:
     """Report the daemon and the pool of devices. Raises UserError where Dagster's storage does not answer."""
-    if dagster_is_here() and not _has_tables():
+    named = _named_home()
+    settings = _read(named / "dagster.yaml" if named else project_file("dagster.yaml"))
+    if settings is None:  # Dagster would make files of its own there
+        return
+    if _at(settings, "storage.custom.class") == SumAssetsStorage.__name__ and not _has_tables():
         yield _finding("warning", "storage", "Dagster has no tables in the database yet. `sum-assets init` makes them.")
         return
     with open_instance() as instance:

@@ -1,12 +1,14 @@
 """Looks at the database: whether it answers, its settings, the rights of the role, the tables, and the source."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from psycopg import Connection
 from psycopg.rows import class_row
 
 from sum_assets.database.connection import connect, database_url
+from sum_assets.database.device_losses import require_not_quarantined
 from sum_assets.database.problems import DEFAULT_ROWS
 from sum_assets.database.range_registry import stored_keys
 from sum_assets.database.ranges import scans_sequentially
@@ -16,6 +18,7 @@ from sum_assets.database.source_table import VIEW, index_advice, read_state, req
 from sum_assets.database.statements import statement
 from sum_assets.database.url import address, read_url
 from sum_assets.doctor.finding import Finding, Level, findings_of
+from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
 from sum_assets.units import counted, size
 
@@ -37,8 +40,8 @@ class _Server:
     connection_limit: int
 
 
-def look_at_database() -> list[Finding]:
-    """Return findings on the database that is configured, the last of them where it stops to work."""
+def look_at_database(devices: Sequence[str] = ()) -> list[Finding]:
+    """Return findings on the database that is configured, and on what it says of devices, by torch's names."""
 
     def look() -> Iterator[Finding]:
         with connect() as connection:
@@ -48,8 +51,9 @@ def look_at_database() -> list[Finding]:
                 ("tables", _tables),
                 ("source", _source),
                 ("ID ranges", _ranges),
+                ("devices", partial(_quarantined, devices)),
             ):
-                found = findings_of("database", subject, lambda part=part: part(connection))  # type: ignore[misc]
+                found = findings_of("database", subject, partial(part, connection))
                 yield from found
                 if subject == "tables" and found[-1].level == "failure":
                     return  # the others look into them
@@ -175,3 +179,11 @@ def _ranges(connection: Connection) -> Iterator[Finding]:
     else:
         fix = f"Cut them: `sum-assets ranges --rows {DEFAULT_ROWS}`."
         yield _finding("warning", "ID ranges", f"None is registered, and runs go by ID ranges. {fix}")
+
+
+def _quarantined(devices: Sequence[str], connection: Connection) -> Iterator[Finding]:
+    for device in devices:
+        try:
+            require_not_quarantined(connection, device)
+        except UserError as error:
+            yield _finding("failure", device, str(error))

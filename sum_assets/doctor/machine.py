@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from sum_assets.doctor.finding import Finding, Level
 from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer.devices import Device, find_device
+from sum_assets.units import counted
 
 #: Of the flags in /proc/cpuinfo those that decide how fast a model is.
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
@@ -76,22 +77,17 @@ def look_at_driver() -> Iterator[Finding]:
     build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a build without CUDA"
     seen = torch.cuda.device_count() if torch.version.hip is None else 0
     try:
-        pynvml.nvmlInit()
+        driver, number, cuda = _ask_driver()
     except pynvml.NVMLError as error:
         if built_in := _nvidia_gpus():
             yield Finding(
                 "machine",
                 "warning",
                 "driver",
-                f"{built_in} NVIDIA GPUs are built in, and their driver does not answer: {error}. Install the "
-                "driver, or restart the machine after an update of it.",
+                f"{counted(built_in, 'NVIDIA GPU is', 'NVIDIA GPUs are')} built in, and the driver does not answer: "
+                f"{error}. Install the driver, or restart the machine after an update of it.",
             )
         return
-    try:
-        driver, number = pynvml.nvmlSystemGetDriverVersion(), pynvml.nvmlDeviceGetCount()
-        cuda = pynvml.nvmlSystemGetCudaDriverVersion()
-    finally:
-        pynvml.nvmlShutdown()
     says = f"NVIDIA {driver}, for CUDA {cuda // 1000}.{cuda % 1000 // 10} and older"
     if seen < number:
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -100,9 +96,22 @@ def look_at_driver() -> Iterator[Finding]:
             if hidden is not None
             else f"torch {torch.__version__} is {build}. Install one that fits the driver: https://pytorch.org."
         )
-        yield Finding("machine", "warning", "driver", f"{says}, sees {number} GPUs, and torch sees {seen}. {fix}")
+        yield Finding("machine", "warning", "driver", f"{says}, sees {counted(number, 'GPU')}, torch {seen}. {fix}")
     else:
         yield Finding("machine", "ok", "driver", f"{says}; torch is {build}")
+
+
+def _ask_driver() -> tuple[str, int, int]:
+    """Return NVIDIA's driver, the number of GPUs that it sees, and its CUDA as 1000 x major + 10 x minor."""
+    pynvml.nvmlInit()
+    try:
+        return (
+            pynvml.nvmlSystemGetDriverVersion(),
+            pynvml.nvmlDeviceGetCount(),
+            pynvml.nvmlSystemGetCudaDriverVersion(),
+        )
+    finally:
+        pynvml.nvmlShutdown()
 
 
 def _nvidia_gpus() -> int:

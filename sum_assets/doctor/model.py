@@ -21,7 +21,7 @@ def look_at_model(settings: SummarizerSettings, find: Find) -> Iterator[Finding]
     """
     files = find(settings.model, settings.revision)
     kind = "sequence-to-sequence" if files.config.is_encoder_decoder else "causal"
-    yield Finding("model", "ok", "config", f"{files.config.model_type}, {kind}, revision {files.revision}")
+    yield Finding("model", "ok", "config.json", f"{files.config.model_type}, {kind}, revision {files.revision}")
     tokenizer = load_tokenizer(files)
     yield Finding("model", "ok", "tokenizer", f"{type(tokenizer).__name__} of {len(tokenizer):,} tokens")
     weights = present_weights(files)

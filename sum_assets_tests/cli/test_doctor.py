@@ -103,9 +103,9 @@ def test_a_wrong_configuration_is_a_finding(text: str, message: str, look: Look,
     path.write_text(text)
     code, report = look("-c", path, "--model", t5)
     assert code == 1
-    assert message in failures(report)["config"]
-    assert failures(report)["config"].endswith("The defaults are judged instead.")
-    assert set(failures(report)) == {"config"}
+    assert message in failures(report)["run config"]
+    assert failures(report)["run config"].endswith("The defaults are judged instead.")
+    assert set(failures(report)) == {"run config"}
 
 
 @pytest.mark.usefixtures("instance")
@@ -159,7 +159,9 @@ def test_a_dagster_home_of_ones_own_is_compared(
     def home_finding() -> dict[str, str]:
         return next(one for one in look("--model", t5)[1]["findings"] if one["subject"] == "home")
 
-    assert home_finding()["level"] == "warning", "there is no dagster.yaml"
+    assert home_finding()["level"] == "warning"
+    assert "has no dagster.yaml" in home_finding()["message"]
+    assert list(own.iterdir()) == [], "Dagster would make files of its own"
     (own / "dagster.yaml").write_text(ours)
     assert home_finding()["level"] == "ok"
     (own / "dagster.yaml").write_text(ours.replace("max_retries: 1", "max_retries: 0"))

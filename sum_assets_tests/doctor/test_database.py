@@ -6,6 +6,7 @@ import psycopg
 import pytest
 from psycopg import Connection, conninfo
 
+from sum_assets.database.device_losses import LOSSES, record_loss
 from sum_assets.database.schema import NEWEST
 from sum_assets.database.source_table import point_source
 from sum_assets.database.verify import verify_range
@@ -169,3 +170,11 @@ def test_settings_that_hurt_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> No
     assert "statement_timeout is 5 s" in found["timeout"][1]
     level, message = found["server"]
     assert (level, "It is read-only for this role" in message) == ("failure", True)
+
+
+def test_a_device_in_quarantine(database: Connection) -> None:
+    for _ in range(LOSSES):
+        record_loss(database, "cuda:1", "CUDA error: unspecified launch failure.", "run")
+    found = {finding.subject: finding for finding in look_at_database(["cuda:0", "cuda:1"])}
+    assert "cuda:0" not in found
+    assert (found["cuda:1"].level, "`sum-assets devices reset`" in found["cuda:1"].message) == ("failure", True)

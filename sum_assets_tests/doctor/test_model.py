@@ -20,7 +20,7 @@ def look(model: object) -> list[Finding]:
 
 
 def test_a_model_that_is_whole(t5: Path) -> None:
-    assert [(f.subject, f.level) for f in look(t5)] == [("config", "ok"), ("tokenizer", "ok"), ("weights", "ok")]
+    assert [(f.subject, f.level) for f in look(t5)] == [("config.json", "ok"), ("tokenizer", "ok"), ("weights", "ok")]
     assert look(t5)[0].message.startswith("t5, sequence-to-sequence, revision sha256:")
     assert "in model.safetensors" in look(t5)[2].message
 
@@ -29,7 +29,7 @@ def test_a_model_that_is_whole(t5: Path) -> None:
     ("missing", "message", "before"),
     [
         ("config.json", "has no config.json", []),
-        ("tokenizer.json", "has no tokenizer", ["config"]),
+        ("tokenizer.json", "has no tokenizer", ["config.json"]),
         ("model.safetensors", "has no weights. transformers reads model.safetensors", []),
     ],
 )
