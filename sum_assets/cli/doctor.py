@@ -22,7 +22,7 @@ from sum_assets.units import counted
 if TYPE_CHECKING:
     from sum_assets.doctor.engines import Find, Verdict
     from sum_assets.summarizer import GpuSettings, SummarizerSettings
-    from sum_assets.summarizer.devices import Device
+    from sum_assets.summarizer.types import Device
 
 app = typer.Typer()
 

@@ -8,11 +8,12 @@ from typing import get_args
 from sum_assets.benchmark.cell import Outcome, classify
 from sum_assets.doctor.finding import Finding, Level
 from sum_assets.summarizer import GpuSettings, SummarizerSettings
-from sum_assets.summarizer.devices import Device
 from sum_assets.summarizer.engine_registry import ENGINES
 from sum_assets.summarizer.model_files import ModelFiles, find_model
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.resolve import resolve
-from sum_assets.summarizer.resolved_settings import ModelSettings, ResolvedSettings
+from sum_assets.summarizer.resolved_settings import ResolvedSettings, resolve_without_model
+from sum_assets.summarizer.types import Device
 
 Find = Callable[[str, str], ModelFiles]
 #: The settings that are judged one at a time, each with the value that leaves the choice to us, which is judged first.
@@ -81,12 +82,18 @@ def _judge(
 ) -> Verdict:
     gpu = GpuSettings.model_validate({"engine": engine} | ({setting: value} if setting else {}))
     try:
-        resolved = resolve(gpu, settings, (device,), find)
+        resolved = _resolve(gpu, settings, find, (device,))
     except Exception as error:  # as in the process that measures a cell
         result = classify(error)
         return Verdict(device.torch_name, engine, setting, value, result.outcome, result.detail)
     precision, attention = _choices(resolved)
     return Verdict(device.torch_name, engine, setting, value, "ok", "", precision, attention)
+
+
+def _resolve(
+    gpu: GpuSettings, settings: SummarizerSettings, find: Find, devices: tuple[Device, ...] | None = None
+) -> ResolvedSettings:
+    return resolve(gpu, settings, devices, find) if ENGINES[gpu.engine].has_model else resolve_without_model(gpu)
 
 
 def _choices(resolved: ResolvedSettings) -> tuple[str | None, str | None]:
@@ -96,7 +103,7 @@ def _choices(resolved: ResolvedSettings) -> tuple[str | None, str | None]:
 def judge_settings(gpu: GpuSettings, settings: SummarizerSettings, find: Find) -> Finding:
     """Return what becomes of a run with these settings."""
     try:
-        resolved = resolve(gpu, settings, find=find)
+        resolved = _resolve(gpu, settings, find)
     except Exception as error:  # as in the process that measures a cell
         return Finding("model", "failure", "settings", classify(error).detail)
     says = f"engine {resolved.engine} on {resolved.device.torch_name}"

@@ -13,7 +13,8 @@ from packaging.requirements import Requirement
 
 from sum_assets.doctor.finding import Finding, Level
 from sum_assets.errors import UnsupportedError
-from sum_assets.summarizer.devices import Device, find_device
+from sum_assets.summarizer.devices import find_device
+from sum_assets.summarizer.types import Device
 from sum_assets.units import counted
 
 #: Of the flags in /proc/cpuinfo those that decide how fast a model is.

@@ -7,7 +7,8 @@ import pytest
 from sum_assets.benchmark.cell import classify
 from sum_assets.doctor.engines import Verdict, find_once, group_alike, judge_device, judge_settings, summarize
 from sum_assets.summarizer import GpuSettings, SummarizerSettings, resolve_settings
-from sum_assets.summarizer.devices import Device, find_device
+from sum_assets.summarizer.devices import find_device
+from sum_assets.summarizer.types import Device
 from sum_assets_tests.tiny_models import save_causal
 
 
