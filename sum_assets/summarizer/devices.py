@@ -92,9 +92,14 @@ def find_devices(names: Sequence[str]) -> tuple[Device, ...]:
 
 
 def _is_built_for(capability: tuple[int, int], built_for: list[str]) -> bool:
-    """Machine code (`sm_86`) runs within its major version, PTX (`compute_90`) on anything newer."""
+    """Machine code (`sm_86`) runs within its major version, PTX (`compute_90`) on anything newer.
+
+    ROCm's names (`gfx90a`) are not judged.
+    """
     for arch in built_for:
         kind, _, number = arch.partition("_")
+        if not number:
+            return True
         digits = "".join(c for c in number if c.isdigit())
         major, minor = int(digits[:-1]), int(digits[-1])
         if kind == "sm" and major == capability[0] and minor <= capability[1]:
@@ -163,8 +168,9 @@ def check_cuda_graphs(device: Device, quantization: Quantization) -> None:
     """
     if device.kind != "cuda" or torch.version.hip is not None:
         raise UnsupportedError(f"cuda_graphs: {device.name} has none. Leave it out.")
-    if quantization == "int8":
-        raise UnsupportedError("cuda_graphs: int8 by bitsandbytes waits for the GPU in each layer. Set another.")
+    if quantization in ("int8", "torchao_int8"):  # torchao's safe_int_mm prints the rows to see what they are
+        library = quantization_library(quantization)
+        raise UnsupportedError(f"cuda_graphs: int8 by {library} waits for the GPU in each layer. Set another.")
 
 
 def choose_attention(

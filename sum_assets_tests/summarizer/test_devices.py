@@ -77,8 +77,9 @@ def test_steps_are_recorded_on_cuda_alone_and_not_with_layers_that_wait_for_it()
         check_cuda_graphs(device, "nf4")
     with pytest.raises(UnsupportedError, match=r"cuda_graphs: CPU has none\. Leave it out"):
         check_cuda_graphs(NEW_CPU, "none")
-    with pytest.raises(UnsupportedError, match="cuda_graphs: int8 by bitsandbytes waits for the GPU in each layer"):
-        check_cuda_graphs(A100, "int8")
+    for quantization, library in (("int8", "bitsandbytes"), ("torchao_int8", "torchao")):
+        with pytest.raises(UnsupportedError, match=f"cuda_graphs: int8 by {library} waits for the GPU in each layer"):
+            check_cuda_graphs(A100, quantization)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,7 @@ def test_kernels_run_within_a_major_version_and_ptx_on_newer() -> None:
     assert not _is_built_for((3, 7), ["sm_50", "sm_80", "compute_90"])
     assert _is_built_for((12, 0), ["sm_80", "compute_90"])
     assert _is_built_for((9, 0), ["sm_90a"])
+    assert _is_built_for((9, 0), ["gfx908", "gfx90a"])
 
 
 def test_a_missing_device_says_what_to_do() -> None:

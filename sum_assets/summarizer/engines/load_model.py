@@ -19,7 +19,14 @@ from sum_assets.summarizer.types import Quantization
 
 
 def load_model(resolved: ModelSettings) -> Any:
-    """Return the model on its device. Raises UserError where its files cannot be loaded, or are not all of it."""
+    """Return the model on its device. Raises UserError where its files cannot be loaded, or are not all of it.
+
+    A CUDA device becomes the current one of this process.
+    """
+    if resolved.device.kind == "cuda":
+        # Streams, events and graphs are those of the current device. On another one than the model's, a graph
+        # captures nothing (https://github.com/pytorch/pytorch/issues/87894), and an event waits for nothing.
+        torch.cuda.set_device(resolved.device.index)
     options: dict[str, Any] = {
         "dtype": getattr(torch, resolved.precision),
         "attn_implementation": resolved.attention,

@@ -5,8 +5,6 @@ import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
-
 from sum_assets.errors import UserError
 from sum_assets.summarizer.device_errors import is_device_lost
 from sum_assets.summarizer.engines.token_engine import load_generator
@@ -23,8 +21,6 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str
     Raises ValueError if the model cannot be loaded.
     """
     resolved: ModelSettings = pickle.loads(base64.b64decode(settings["resolved"]))
-    if resolved.device.kind == "cuda":
-        torch.cuda.set_device(resolved.device.index)  # otherwise each worker takes memory of the first GPU too
     try:
         generator = load_generator(resolved, load_tokenizer(resolved.files))
     except UserError as error:
