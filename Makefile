@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PORT := 3000
 
-.PHONY: demo test test-slow ui check prove-gate prove-models prove-overlap prove-corpus prove-projection prove-simulation prove-deploy bench-engines faults corpus
+.PHONY: demo test test-slow ui check prove-gate prove-models prove-gpu prove-overlap prove-corpus prove-projection prove-simulation prove-deploy bench-engines faults corpus
 
 demo: .venv/demo-installed
 	$(BIN)/sum-assets demo
@@ -26,6 +26,10 @@ prove-gate: .venv/installed
 # Half an hour: families of tiny models, engines, generation rules and batch sizes, compared with `generate` row by row.
 prove-models: .venv/installed
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m sum_assets_tests.evidence.prove_models
+
+# Under ten minutes on one GPU: what is written, what fails, and how fast it is. Without a GPU, two minutes rehearse it.
+prove-gpu: .venv/installed
+	HF_HUB_OFFLINE=1 $(BIN)/python -m sum_assets_tests.evidence.prove_gpu
 
 # Five minutes: engines of a set rate, and what of their time reading and committing takes.
 prove-overlap: .venv/installed
