@@ -27,7 +27,7 @@ prove-gate: .venv/installed
 prove-models: .venv/installed
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m sum_assets_tests.evidence.prove_models
 
-# Under ten minutes on one GPU: what is written, what fails, and how fast it is. Without a GPU, two minutes rehearse it.
+# Under ten minutes on one GPU: what is written, what fails, and how fast it is. Without a GPU, a minute rehearses it.
 prove-gpu: .venv/installed
 	HF_HUB_OFFLINE=1 $(BIN)/python -m sum_assets_tests.evidence.prove_gpu
 

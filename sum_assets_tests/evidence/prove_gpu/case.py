@@ -18,7 +18,7 @@ class Machine:
     @property
     def models(self) -> Path:
         """The folder of models, which later cases and later runs use again."""
-        return Path(self.folder) / "models"
+        return Path(self.folder)
 
 
 @dataclass(frozen=True)

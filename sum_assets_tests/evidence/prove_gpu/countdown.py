@@ -29,7 +29,9 @@ _NUMBER, _ALL, _LOUD = 0, 1, 4.0
 #: How loud what is handed on from the encoder is, beside the embedding of the last token.
 _HANDED_ON = 0.5
 
-#: Shapes of models on the Hugging Face Hub, by their config.json, and tiny ones of the same kinds.
+#: Shapes of models on the Hugging Face Hub, by their config.json, and tiny ones of the same kinds. T5-large is that of
+#: google/flan-t5-large. Qwen2.5 is made as a Llama, which only lacks the biases of queries, keys and values:
+#: transformers would read a Qwen2's tokenizer as one of bytes.
 SHAPES: dict[str, dict[str, Any]] = {
     "T5-large": {
         "model_type": "t5", "vocab_size": 32128, "d_model": 1024, "d_kv": 64, "d_ff": 2816, "num_layers": 24,
@@ -41,7 +43,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 8192,
     },
     "Qwen2.5-1.5B": {
-        "model_type": "qwen2", "vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960,
+        "model_type": "llama", "vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960,
         "num_hidden_layers": 28, "num_attention_heads": 12, "num_key_value_heads": 2, "rope_theta": 1_000_000.0,
         "max_position_embeddings": 32768,
     },
