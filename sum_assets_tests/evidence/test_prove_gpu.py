@@ -1,5 +1,6 @@
 """What `make prove-gpu` does on a machine without a GPU: it rehearses, says so, and survives what its cases do."""
 
+import inspect
 import json
 import os
 import signal
@@ -7,12 +8,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 
+import pytest
+
+from sum_assets.summarizer import GpuSettings
 from sum_assets_tests.evidence.prove_gpu.case import Case, Machine, Result
+from sum_assets_tests.evidence.prove_gpu.plan import correctness, speed
 from sum_assets_tests.evidence.prove_gpu.runner import Runner
+from sum_assets_tests.evidence.prove_models.families import FAMILIES
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = "sum_assets_tests.evidence.prove_gpu"
 MODULE = "sum_assets_tests.evidence.test_prove_gpu"
 #: What a machine with a GPU need not have.
 ABSENT = ("dagster", "psycopg", "matplotlib")
@@ -107,3 +115,17 @@ def test_a_case_that_dies_hangs_or_fails_ends_alone(tmp_path: Path) -> None:
 def test_what_the_budget_leaves_no_time_for_is_left_out(tmp_path: Path) -> None:
     results = [result for _, result, _ in run([Case("late", f"{MODULE}:work", {"value": 0})], tmp_path, budget=1)]
     assert results == [Result("left out", "the time budget was spent")]
+
+
+@pytest.mark.parametrize("rehearsal", [True, False])
+@pytest.mark.parametrize("slow", [True, False])
+def test_what_is_planned_for_a_gpu_can_be_called(rehearsal: bool, slow: bool) -> None:
+    cases = [*correctness(rehearsal=rehearsal), *speed(rehearsal=rehearsal, slow=slow)]
+    assert len({case.name for case in cases}) == len(cases)
+    for case in cases:
+        module, _, function = case.function.partition(":")
+        call = getattr(import_module(module, PACKAGE), function)
+        inspect.signature(call).bind(Machine("cuda:0", "", rehearsal), **case.arguments)
+        GpuSettings.model_validate(case.arguments.get("gpu", {}))
+    if not rehearsal:
+        assert {case.arguments["name"] for case in cases if case.function == ".families:family"} == set(FAMILIES)

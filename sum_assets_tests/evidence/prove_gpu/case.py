@@ -27,6 +27,7 @@ class Case:
 
     `function` is "module:function", where a module of this package begins with a dot. It is called with a Machine and
     `arguments`. `limit` is in seconds. `alone` is for what a process does not survive, or must not share with others.
+    One that `may_be_slow` is left out where the limit ends it, rather than failed.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Case:
     arguments: dict[str, Any] = field(default_factory=dict)
     limit: float = 90.0
     alone: bool = False
+    may_be_slow: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Runs cases, one line of JSON each, and answers each with one: `python -m …prove_gpu.child`."""
 
+import gc
 import json
 import os
 import sys
@@ -7,6 +8,7 @@ import threading
 import time
 import traceback
 import warnings
+from contextlib import suppress
 from dataclasses import asdict
 from importlib import import_module
 from typing import Any
@@ -28,6 +30,17 @@ def run(machine: Machine, case: Case) -> Result:
     except Exception as error:
         traceback.print_exc()
         return Result("failed", describe_error(error))
+    finally:
+        _free_memory()
+
+
+def _free_memory() -> None:
+    """Give memory back to the device: the next case may be in another process."""
+    gc.collect()
+    torch: Any = sys.modules.get("torch")
+    if torch and torch.cuda.is_initialized():
+        with suppress(RuntimeError):  # the device may be lost
+            torch.cuda.empty_cache()
 
 
 def main() -> None:

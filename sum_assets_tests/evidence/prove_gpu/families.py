@@ -11,9 +11,9 @@ from sum_assets.summarizer import SummarizerSettings
 from sum_assets.summarizer.engines.batching import is_decoded_here
 from sum_assets.summarizer.engines.decoding import can_capture
 from sum_assets.summarizer.model_files import load_tokenizer
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.plain_generate import PlainSummary, plain_generate
 from sum_assets.summarizer.prompts import Encoded, open_encoder
-from sum_assets.summarizer.resolved_settings import ModelSettings
 from sum_assets_tests.evidence.prove_gpu.case import Machine, Result, check
 from sum_assets_tests.evidence.prove_gpu.writing import resolved, try_variants
 from sum_assets_tests.evidence.prove_models.families import MAX_INPUT_TOKENS, MAX_OUTPUT_TOKENS, TEXTS, save_family

@@ -62,47 +62,52 @@ def _faults(*, rehearsal: bool) -> Iterator[Case]:
     yield Case("two workers on the device", ".faults:two_workers", limit=150)
 
 
-def speed(*, rehearsal: bool) -> Iterator[Case]:
-    """Yield rates to measure, the most important first; models are made when they are first needed."""
+def speed(*, rehearsal: bool, slow: bool = False) -> Iterator[Case]:
+    """Yield rates to measure, the most important first; models are made when they are first needed.
+
+    A `slow` device, older than compute capability 8.0, gets a quarter of the batch sizes.
+    """
     made = set()
-    for shape, what, gpu in _rehearsed_rates() if rehearsal else _rates():
+    for shape, what, gpu in _rehearsed_rates() if rehearsal else _rates(4 if slow else 1):
         if shape not in made:
             made.add(shape)
             yield Case(f"make {shape}", ".speed:prepare", {"shape": shape}, limit=120)
-        seconds = 0.3 if rehearsal else 8.0
-        name = " ".join([f"rate: {shape}, {what}", *(f"{key}={value}" for key, value in gpu.items())])
-        arguments: dict[str, Any] = {"shape": shape, "seconds": seconds}
+        arguments: dict[str, Any] = {"shape": shape, "seconds": 0.3 if rehearsal else 8.0}
         if what == "generate":
-            yield Case(name, ".speed:generate", {**arguments, "batch_size": gpu["batch_size"]}, limit=75)
+            function, arguments = ".speed:generate", arguments | {"batch_size": gpu["batch_size"]}
         else:
-            yield Case(name, ".speed:ours", {**arguments, "gpu": gpu, "naive": what == "naive"}, limit=75)
+            function, arguments = ".speed:ours", arguments | {"gpu": gpu, "naive": what == "naive"}
+        name = " ".join([f"rate: {shape}, {what}", *(f"{key}={value}" for key, value in gpu.items())])
+        yield Case(name, function, arguments, limit=75, may_be_slow=True)
 
 
-def _rates() -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _rates(part: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield model, kind and settings; batch sizes are divided by `part`."""
     graphs = {"cuda_graphs": True}
-    for shape, size in ((T5, 64), (SMALL, 256), (LARGE, 256)):
+    most, many, few = 1024 // part, 256 // part, 64 // part
+    for shape, size in ((T5, few), (SMALL, many), (LARGE, many)):
         yield shape, "ours", {"batch_size": size}
         yield shape, "ours", {"batch_size": size, **graphs}
         yield shape, "generate", {"batch_size": size}
         if shape == T5:
-            yield shape, "ours", {"batch_size": 256, **graphs}
-    yield T5, "ours", {"engine": "ctranslate2", "batch_size": 64}
-    yield T5, "ours", {"engine": "ctranslate2", "batch_size": 256, "quantization": "int8"}
+            yield shape, "ours", {"batch_size": many, **graphs}
+    yield T5, "ours", {"engine": "ctranslate2", "batch_size": few}
+    yield T5, "ours", {"engine": "ctranslate2", "batch_size": many, "quantization": "int8"}
     yield SMALL, "ours", {"engine": "vllm", "batch_size": 256}
     yield LARGE, "ours", {"engine": "vllm", "batch_size": 256}
     yield T5, "naive", {"precision": "float32", "batch_size": 1, "attention": "eager"}
-    yield T5, "ours", {"batch_size": 1024, **graphs}
-    yield T5, "generate", {"batch_size": 256}
-    yield SMALL, "ours", {"batch_size": 1024, **graphs}
-    yield LARGE, "ours", {"batch_size": 64, **graphs}
-    yield T5, "ours", {"precision": "float32", "batch_size": 64}
+    yield T5, "ours", {"batch_size": most, **graphs}
+    yield T5, "generate", {"batch_size": many}
+    yield SMALL, "ours", {"batch_size": most, **graphs}
+    yield LARGE, "ours", {"batch_size": few, **graphs}
+    yield T5, "ours", {"precision": "float32", "batch_size": few}
     for quantization in ("torchao_int8", "int8", "nf4"):
-        yield T5, "ours", {"quantization": quantization, "batch_size": 64}
-    yield LARGE, "ours", {"quantization": "nf4", "batch_size": 64}
-    yield T5, "ours", {"batch_size": 64, "workers_per_device": 2}
-    yield T5, "ours", {"precision": "float16", "batch_size": 64}
-    yield T5, "ours", {"batch_size": 16, **graphs}
-    yield SMALL, "ours", {"batch_size": 64, **graphs}
+        yield T5, "ours", {"quantization": quantization, "batch_size": few}
+    yield LARGE, "ours", {"quantization": "nf4", "batch_size": few}
+    yield T5, "ours", {"batch_size": few, "workers_per_device": 2}
+    yield T5, "ours", {"precision": "float16", "batch_size": few}
+    yield T5, "ours", {"batch_size": few // 4, **graphs}
+    yield SMALL, "ours", {"batch_size": few, **graphs}
 
 
 def _rehearsed_rates() -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -60,6 +60,8 @@ class Runner:
             self.close()
             if left < case.limit:
                 return Result("left out", f"the time budget ended it after {left:.0f} s")
+            if case.may_be_slow:
+                return Result("left out", f"it takes longer than {case.limit:.0f} s here")
             return Result("failed", f"no answer in {case.limit:.0f} s, so it was killed")
         if line:
             answer: dict[str, Any] = json.loads(line)

@@ -15,7 +15,7 @@ from sum_assets.summarizer import Abstract, GpuSettings, Phases, SummarizerSetti
 from sum_assets.summarizer.device_errors import is_out_of_memory
 from sum_assets.summarizer.device_rates import open_roofline
 from sum_assets.summarizer.engines.decoding import padded
-from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.roofline import Lengths, Roofline, share_of_limit
 from sum_assets_tests.evidence.prove_gpu import countdown
 from sum_assets_tests.evidence.prove_gpu.case import Machine, Result
@@ -26,6 +26,7 @@ from sum_assets_tests.evidence.prove_gpu.writing import resolved
 _MEDIANS, _REHEARSED_MEDIANS = (330, 110), (40, 8)
 #: Abstracts of a window are at least so many, unless a batch is larger.
 _WINDOW = 64
+_WARM_UP = 4
 #: What an engine writes on the texts of a window: the text, and the real tokens of input and output.
 Written = list[tuple[str, int, int]]
 
@@ -138,8 +139,13 @@ def _measure(
     chosen: ModelSettings,
 ) -> tuple[Pass, DeviceMeter]:
     """Write windows until so many seconds have passed. One in which memory ran out searches the batch size."""
+    if chosen.device.kind == "cuda":
+        torch.cuda.reset_peak_memory_stats(chosen.device.index)
     rows = batch_size if batch_size == 1 else max(batch_size, _WINDOW // 4 if machine.rehearsal else _WINDOW)
-    write(next(_windows(machine, shape, min(rows, 16)))[0])  # libraries get ready
+    started = time.perf_counter()
+    write(next(_windows(machine, shape, min(rows, _WARM_UP)))[0])  # libraries get ready
+    if (time.perf_counter() - started) / _WARM_UP * rows > 4 * seconds:
+        rows = min(rows, batch_size)  # such a device needs no more rows to be measured
     measured = Pass(Lengths())
     with DeviceMeter(chosen.device) as meter:
         for texts, lengths in _windows(machine, shape, rows):

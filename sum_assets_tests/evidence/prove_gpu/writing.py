@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sum_assets.errors import UserError
+from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer import (
     Abstract,
     GpuSettings,
@@ -15,7 +15,7 @@ from sum_assets.summarizer import (
     resolve_settings,
 )
 from sum_assets.summarizer.device_errors import describe_error, is_device_lost
-from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.types import EMPTY
 
 Variants = Mapping[str, Mapping[str, Any]]
@@ -58,7 +58,7 @@ def try_variants(
     for name, variant in variants.items():
         try:
             written[name] = written_by(settings, texts, **{**gpu, **variant})
-        except UserError as error:
+        except UnsupportedError as error:
             unsupported[name] = str(error)
         except Exception as error:
             if is_device_lost(error):

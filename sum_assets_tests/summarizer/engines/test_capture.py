@@ -11,10 +11,10 @@ import torch
 
 from sum_assets.errors import UserError
 from sum_assets.summarizer import GpuSettings, SummarizerSettings, resolve_settings
-from sum_assets.summarizer.devices import Device
 from sum_assets.summarizer.engines.decoding import capture_cuda_graph
 from sum_assets.summarizer.engines.load_model import load_model
-from sum_assets.summarizer.resolved_settings import ModelSettings
+from sum_assets.summarizer.model_settings import ModelSettings
+from sum_assets.summarizer.types import Device
 
 BROKEN = "CUDA error: operation failed due to a previous error during capture"
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB"
