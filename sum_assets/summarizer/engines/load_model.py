@@ -21,7 +21,7 @@ from sum_assets.summarizer.types import Quantization
 def load_model(resolved: ModelSettings) -> Any:
     """Return the model on its device. Raises UserError where its files cannot be loaded, or are not all of it.
 
-    A CUDA device becomes the current one of this process.
+    A CUDA device becomes the current one of this thread.
     """
     if resolved.device.kind == "cuda":
         # Streams, events and graphs are those of the current device. On another one than the model's, a graph
