@@ -152,14 +152,8 @@ def report(
 ) -> None:
     """Compare the measured presets of the registered sweep. Nothing is measured."""
     from sum_assets.benchmark import render_report as render
-    from sum_assets.benchmark.run_sweep import earlier_measurements, registered_sweep
-    from sum_assets.database import schema
-    from sum_assets.database.connection import connect
 
-    with connect() as connection:
-        schema.require_schema(connection)
-        measurements = earlier_measurements(connection, *registered_sweep(connection))
-        benchmark_report = _build_report(connection, measurements, rows)
+    benchmark_report = measured_report(rows)
     if presets:
         benchmark_report = benchmark_report.only(presets)
     if form is None and output is None:
@@ -179,6 +173,18 @@ def report(
         return
     with writing(output, "report"):
         output.write_text(forms[suffix](), encoding="utf-8")
+
+
+def measured_report(rows: int | None = None) -> "BenchmarkReport":
+    """Return the report of the registered sweep, as far as it is measured. Raises UserError without a sweep."""
+    from sum_assets.benchmark.run_sweep import earlier_measurements, registered_sweep
+    from sum_assets.database import schema
+    from sum_assets.database.connection import connect
+
+    with connect() as connection:
+        schema.require_schema(connection)
+        measurements = earlier_measurements(connection, *registered_sweep(connection))
+        return _build_report(connection, measurements, rows)
 
 
 def _build_report(

@@ -63,6 +63,19 @@ def doctor(
 
     Exit code 1 if something keeps runs or the UI from working.
     """
+    report = look_and_show(config, model, host, port, as_json=as_json)
+    if as_json:
+        print(json.dumps(asdict(report) | {"works": report.works}, indent=2))
+    else:
+        out.print(_summary(report.findings))
+    if not report.works:
+        raise typer.Exit(1)
+
+
+def look_and_show(
+    config: Path | None, model: str | None, host: str = "127.0.0.1", port: int = 3000, *, as_json: bool = False
+) -> _Report:
+    """Look at all parts, and show each as soon as it is known, unless the report will be JSON."""
     report = _Report()
     with _without_warnings():
         for title, findings in _look(report, config, model, host, port):
@@ -71,12 +84,7 @@ def doctor(
                 out.print(Text(title, style="bold"))
                 out.print(_table(findings))
                 out.print()
-    if as_json:
-        print(json.dumps(asdict(report) | {"works": report.works}, indent=2))
-    else:
-        out.print(_summary(report.findings))
-    if not report.works:
-        raise typer.Exit(1)
+    return report
 
 
 @contextmanager

@@ -7,13 +7,25 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from sum_assets.cli import benchmark, compare, corpus, doctor, machine, ranges, results, runs, simulate, status
+from sum_assets.cli import (
+    benchmark,
+    compare,
+    corpus,
+    doctor,
+    machine,
+    quickstart,
+    ranges,
+    results,
+    runs,
+    simulate,
+    status,
+)
 from sum_assets.cli.console import err, out
 from sum_assets.database.server_errors import explained
 from sum_assets.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-for commands in (corpus, ranges, runs, status, results, compare, benchmark, simulate, doctor):
+for commands in (corpus, ranges, runs, status, results, compare, benchmark, simulate, doctor, quickstart):
     app.add_typer(commands.app)
 for name, group in (("db", machine.db), ("engine", machine.engine), ("devices", machine.devices)):
     app.add_typer(group, name=name)

@@ -1,0 +1,87 @@
+"""From a user's table to a report and a run configuration in one command, and what it refuses."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from psycopg import connect
+
+from sum_assets.paths import URL_VARIABLE
+from sum_assets_tests.tiny_models import save_untrained_t5, sentence
+
+Run = Callable[..., tuple[int, str, str]]
+SOURCE = ("--source", "public.abstracts", "--id-column", "pmc_id")
+
+
+@pytest.fixture
+def folder(empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty database but for the user's table, and a folder with a small sweep and the model's file."""
+    with connect(empty_database_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE abstracts (pmc_id varchar PRIMARY KEY, abstract text)")
+        rows = [(f"PMC{i}", sentence(i, 12)) for i in range(100, 420)]
+        connection.cursor().executemany("INSERT INTO abstracts VALUES (%s, %s)", rows)
+    presets = {"small": {"batch_size": 4}}
+    sweep = {"sample": 4, "baseline_sample": 2, "warm_up": 0, "replicates": 1, "presets": presets}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+    save_untrained_t5(tmp_path / "t5")
+    settings = {"model": str(tmp_path / "t5"), "max_input_tokens": 64, "max_output_tokens": 16}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({"resources": {"summarizer": {"config": settings}}}))
+    monkeypatch.setenv(URL_VARIABLE, empty_database_url)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_from_a_table_to_a_configuration_and_again(run: Run, folder: Path, empty_database_url: str) -> None:
+    words = ("quickstart", *SOURCE, "-c", "tiny.yaml", "--sweep", "sweep.yaml")
+    code, out, err = run(*words)
+    assert code == 0, err
+    for command in ("doctor -c tiny.yaml", "init --source", "ranges --rows 32", "materialize 0", "sweep", "benchmark"):
+        assert f"$ sum-assets {command}" in out
+    assert out.count("Summary:") == 3
+    assert "$ sum-assets backfill -c run.yaml" in out
+    configuration = (folder / "run.yaml").read_text()
+    counts = (
+        "SELECT (SELECT count(*) FROM sum_assets.generated_summary), "
+        "(SELECT count(*) FROM sum_assets.abstract_summary), (SELECT count(*) FROM sum_assets.benchmark_result), "
+        "(SELECT count(*) FROM sum_assets.id_range)"
+    )
+    with connect(empty_database_url) as connection:
+        before = connection.execute(counts).fetchone()
+    assert before is not None
+    assert before[:2] == (32, 0)
+
+    code, out, err = run(*words)
+    assert code == 0, err
+    assert (out.count("(measured before)") + err.count("(measured before)")) == 3
+    with connect(empty_database_url) as connection:
+        assert connection.execute(counts).fetchone() == before
+    assert (folder / "run.yaml").read_text() == configuration
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--source", "public.absent"), "public.absent"),
+        (("--source", "public.abstracts", "--id-column", "absent"), "absent"),
+        ((*SOURCE, "--model", "/absent/model"), "/absent/model"),
+        ((*SOURCE, "--sweep", "absent.yaml"), "absent.yaml"),
+        ((*SOURCE, "--model", "m", "-c", "tiny.yaml"), "both name the model"),
+    ],
+    ids=["table", "column", "model", "sweep", "two models"],
+)
+def test_a_mistake_writes_no_file(run: Run, folder: Path, words: tuple[str, ...], message: str) -> None:
+    before = sorted(path.name for path in folder.iterdir())
+    tiny = () if "--model" in words else ("-c", "tiny.yaml")
+    code, out, err = run("quickstart", *words, *tiny)
+    assert (code, message in out + err) == (1, True), err
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_file_of_the_users_own_stays(run: Run, folder: Path) -> None:
+    (folder / "run.yaml").write_text("resources: {}\n")
+    code, out, err = run("quickstart", *SOURCE)
+    assert (code, out) == (1, "")
+    assert "quickstart writes run.yaml" in err
+    assert (folder / "run.yaml").read_text() == "resources: {}\n"
