@@ -11,8 +11,9 @@ from rich.panel import Panel
 
 from sum_assets.cli import benchmark, corpus, doctor, runs
 from sum_assets.cli import ranges as id_ranges
-from sum_assets.cli.console import err, out, read_yaml, shipped
+from sum_assets.cli.console import err, out, read_yaml
 from sum_assets.errors import UserError
+from sum_assets.paths import shipped
 
 app = typer.Typer()
 
@@ -121,11 +122,10 @@ def _look(config: Path | None, model: str | None) -> None:
 def _range_rows() -> int:
     """Return how large ranges are to be: a tenth of a small table. Raises UserError for an empty one."""
     from sum_assets.database.connection import connect
+    from sum_assets.database.source import count_up_to
 
     with connect() as connection, err.status("counting the table"):
-        limit = 10 * _MOST_ROWS
-        query = "SELECT count(*) FROM (SELECT FROM sum_assets.source_abstract LIMIT %s) AS counted"
-        (count,) = connection.execute(query, [limit]).fetchone() or (0,)
+        count = count_up_to(connection, 10 * _MOST_ROWS)
     if not count:
         raise UserError("The table has no abstract to summarize. Fill it, and run quickstart again.")
     return max(PILOT_ROWS, min(_MOST_ROWS, count // 10))

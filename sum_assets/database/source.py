@@ -29,6 +29,13 @@ def count_source(connection: Connection, id_range: IdRange | None = None) -> int
     return int(row[0]) if row else 0
 
 
+def count_up_to(connection: Connection, most: int) -> int:
+    """Count the rows of the source, but no more than so many."""
+    query = "SELECT count(*) FROM (SELECT FROM sum_assets.source_abstract LIMIT %s) AS counted"
+    row = connection.execute(query, [most]).fetchone()
+    return int(row[0]) if row else 0
+
+
 @contextmanager
 def naming_rows(connection: Connection, id_range: IdRange) -> Iterator[None]:
     """Have what a row makes the user's view raise, such as a text that cannot be decoded, name that row.
