@@ -34,6 +34,8 @@ PAGE = "how-to/your-own-server.md"
 ROLES = ("alice", "bob", "analyst", "lab_writer", "lab_reader", "lab_owner")
 #: Those that do not use the database of the URL: the embedded server's, the machine's, and the demo, which has its own.
 ELSEWHERE = {"db start", "db stop", "engine install", "demo", "simulate"}
+#: It points the view at a table, which is the owner's to do.
+OWNERS = {"quickstart"}
 POINT = ("init", "--source", "press.article", "--id-column", "pmcid")
 KEYS = ["0000000001-0000000030", "0000000031-0000000060"]
 TABLES = (
@@ -211,7 +213,7 @@ def test_the_writer_runs_every_command(walked: set[str]) -> None:
         for path, command in commands(get_command(app))
         if not isinstance(command, typer.core.TyperGroup)
     }
-    assert walked == leaves - ELSEWHERE
+    assert walked == leaves - ELSEWHERE - OWNERS
 
 
 def refused(connection: psycopg.Connection, statement: str) -> bool:
