@@ -19,6 +19,7 @@ from sum_assets.units import counted
 PAIRS = 500
 #: Abstracts that are shown with all their summaries.
 EXAMPLES = 3
+EXAMPLES_TITLE = "Examples"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,33 +60,31 @@ class Comparison:
         return [table for table in (self._results(), self._differences(), self._examples()) if table.rows]
 
     def _results(self) -> Section:
-        rows = []
-        for c in self.configurations:
-            q = self.quality[c.fingerprint]
-            is_reference = c.fingerprint == self.reference
-            rows.append(
-                [
-                    f"{c.fingerprint}{' (reference)' if is_reference else ''}",
-                    f"{c.summarized:,}",
-                    f"{c.rejected:,}",
-                    f"{c.published:,}",
-                    f"{c.per_second:,.2f}" if c.per_second else "",
-                    "" if c.output_tokens is None else f"{c.output_tokens:,.0f}",
-                    "" if c.capped is None else f"{c.capped:.0%}",
-                    *(["", "", ""] if q is None or is_reference else self._likeness(q)),
-                ]
-            )
-        headings = ["fingerprint", "summarized", "rejected", "published", "abstracts/s", "tokens out", "capped"]
-        headings += ["compared", "same", "ROUGE-L"]
+        columns = [self._figures(c) for c in self.configurations]
+        rows = [[name, *(column[name] for column in columns)] for name in columns[0]]
         note = (
             "Abstracts/s: of its runs here that ended, pilots too, without loading the model. Capped: ended by the "
-            f"output limit. Compared: with the reference, on abstracts that both have, {PAIRS} at most. Same: equal "
-            "texts. ROUGE-L: of words, 1 for equal ones."
+            f"output limit. Compared: with the reference, {_short(self.reference)}, on abstracts that both have, "
+            f"{PAIRS} at most. Same: equal texts. ROUGE-L: of words, 1 for equal ones."
         )
-        return Section("Configurations", headings, rows, note)
+        return Section("Configurations", ["fingerprint", *self._headings()], rows, note)
 
-    def _likeness(self, quality: Quality) -> list[str]:
-        return [f"{quality.abstracts:,}", f"{quality.same:.0%}", f"{quality.rouge_l:.2f}"]
+    def _headings(self) -> list[str]:
+        return [_short(c.fingerprint) for c in self.configurations]
+
+    def _figures(self, c: Configuration) -> dict[str, str]:
+        quality = None if c.fingerprint == self.reference else self.quality[c.fingerprint]
+        return {
+            "abstracts/s": f"{c.per_second:,.2f}" if c.per_second else "",
+            "compared": f"{quality.abstracts:,}" if quality else "",
+            "same": f"{quality.same:.0%}" if quality else "",
+            "ROUGE-L": f"{quality.rouge_l:.2f}" if quality else "",
+            "summarized": f"{c.summarized:,}",
+            "rejected": f"{c.rejected:,}",
+            "published": f"{c.published:,}",
+            "tokens out": "" if c.output_tokens is None else f"{c.output_tokens:,.0f}",
+            "capped": "" if c.capped is None else f"{c.capped:.0%}",
+        }
 
     def _differences(self) -> Section:
         names = sorted({name for c in self.configurations for name in c.settings})
@@ -94,7 +93,7 @@ class Comparison:
             values = [c.settings.get(name) for c in self.configurations]
             if any(value != values[0] for value in values):
                 rows.append([name, *("" if value is None else str(value) for value in values)])
-        return Section("What differs", ["setting", *(c.fingerprint for c in self.configurations)], rows)
+        return Section("What differs", ["setting", *self._headings()], rows)
 
     def _examples(self) -> Section:
         shared = [i for i in self.texts[self.reference] if any(i in self.texts[f] for f in self._others())]
@@ -104,11 +103,16 @@ class Comparison:
             rows.append([str(i), "abstract", abstract if len(abstract) <= 500 else f"{abstract[:500]} …"])
             for c in self.configurations:
                 if text := self.texts[c.fingerprint].get(i):
-                    rows.append(["", c.fingerprint, text.summary])
-        return Section("Examples", ["ID", "of", "text"], rows)
+                    rows.append(["", _short(c.fingerprint), text.summary])
+        return Section(EXAMPLES_TITLE, ["ID", "of", "text"], rows)
 
     def _others(self) -> list[str]:
         return [c.fingerprint for c in self.configurations if c.fingerprint != self.reference]
+
+
+def _short(fingerprint: str) -> str:
+    """Return its beginning, which commands take as well."""
+    return fingerprint[:8]
 
 
 def compare_fingerprints(

@@ -45,7 +45,7 @@ def sweep(
         schema.require_schema(connection)
         registered = register_sweep(instance, connection, plan, summarizer)
         report_registration(instance, registered)
-    out.print(registered["registered"], markup=False)
+    out.print(f"registered {registered['registered']}", markup=False)
     out.print(f"model {registered['model']}, {registered['measured']}", markup=False, soft_wrap=True)
 
 

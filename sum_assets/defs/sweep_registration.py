@@ -46,11 +46,8 @@ def report_registration(instance: dg.DagsterInstance, metadata: dict[str, Any]) 
 
 def _presets(sweep: Sweep) -> dg.TableMetadataValue:
     """Return the settings of each preset that are not at their default."""
-    settings = {name: preset.model_dump(exclude_defaults=True) for name, preset in sweep.all_presets().items()}
-    columns = list(dict.fromkeys(key for one in settings.values() for key in one))
-    records = [
-        dg.TableRecord({"preset": name, **{key: str(one.get(key, "")) for key in columns}})
-        for name, one in settings.items()
-    ]
-    schema = dg.TableSchema([dg.TableColumn(name, "string") for name in ("preset", *columns)])
-    return dg.MetadataValue.table(records, schema)
+    records = []
+    for name, preset in sweep.all_presets().items():
+        settings = preset.model_dump(exclude_defaults=True)
+        records.append(dg.TableRecord({"preset": name, "settings": ", ".join(f"{k} {v}" for k, v in settings.items())}))
+    return dg.MetadataValue.table(records)

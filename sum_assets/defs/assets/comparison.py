@@ -3,7 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
-from sum_assets.benchmark.compare_fingerprints import compare_fingerprints
+from sum_assets.benchmark.compare_fingerprints import EXAMPLES_TITLE, compare_fingerprints
 from sum_assets.benchmark.report_tables import Section
 from sum_assets.database.range_registry import parse_keys, require_known
 from sum_assets.defs.failures import failing_clearly
@@ -31,12 +31,18 @@ def comparison(
 
     Make pilots of one ID range with several configurations, then materialize this.
     """
+    from sum_assets.benchmark.render_report import markdown_table  # it loads matplotlib, which no other step needs
+
     with failing_clearly(context), postgres.connection() as connection:
         known, _ = parse_keys(context.instance.get_dynamic_partitions(id_ranges.name or ""))
         id_range = require_known(config.id_range, known) if config.id_range else None
         found = compare_fingerprints(connection, id_range, config.fingerprints, config.reference)
-    tables = {section.title.lower().replace(" ", "_"): _table(section) for section in found.sections()}
-    return dg.MaterializeResult(metadata={"reference": found.reference, **tables})
+    metadata: dict[str, dg.MetadataValue] = {"reference": dg.MetadataValue.text(found.reference)}
+    for section in found.sections():
+        # The cells of a table do not break long texts.
+        shown = dg.MetadataValue.md(markdown_table(section)) if section.title == EXAMPLES_TITLE else _table(section)
+        metadata[section.title.lower().replace(" ", "_")] = shown
+    return dg.MaterializeResult(metadata=metadata)
 
 
 def _table(section: Section) -> dg.TableMetadataValue:

@@ -36,7 +36,7 @@ def test_a_text_is_registered(database: Connection, instance: dg.DagsterInstance
     (event,) = result.get_asset_materialization_events()
     rows = {record.data["preset"]: record.data for record in event.materialization.metadata["presets"].records}
     assert list(rows) == ["baseline", "reference", "short", "small"]
-    assert rows["small"]["batch_size"] == "2"
+    assert rows["small"]["settings"] == "batch_size 2"
     assert registered_sweep(database)[0].sample == 40
 
 
