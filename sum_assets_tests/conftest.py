@@ -20,6 +20,7 @@ from sum_assets.database import connection as db
 from sum_assets.database import embedded
 from sum_assets.database.schema import migrate
 from sum_assets.defs.instance import open_instance
+from sum_assets.defs.partitions import RANGES_PER_RUN
 from sum_assets.ingest.readers import read_records
 from sum_assets.ingest.records import ReaderOptions, Record
 from sum_assets.paths import DEMO_VARIABLE, URL_VARIABLE
@@ -52,9 +53,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def _dagster_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have `DAGSTER_HOME`, which whatever opens an instance sets, unset again after each test."""
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo after each test what whatever opens an instance, or `sum-assets ui`, sets for its process."""
     monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.delenv(RANGES_PER_RUN, raising=False)
 
 
 @pytest.fixture(scope="session")
