@@ -51,8 +51,9 @@ def log_checks(context: dg.AssetExecutionContext, asset: str, key: str, verdicts
 
     Return the sentences of those that are faults.
     """
-    asked = {name: verdict for name, verdict in verdicts.items() if name in asked_checks(context, asset)}
-    target = _target(newest_materialization(context, asset, key)) if asked else None
+    names = asked_checks(context, asset)
+    asked = {name: verdict for name, verdict in verdicts.items() if name in names}
+    target = _target(newest_materialization(context.instance, asset, key)) if asked else None
     for name, verdict in asked.items():
         check = dg.AssetCheckKey(dg.AssetKey(asset), name)
         context.log_event(

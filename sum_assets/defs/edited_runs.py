@@ -13,6 +13,7 @@ from dagster._core.storage.tags import (
 
 from sum_assets.defs.asset_names import SUMMARIES, SUMMARY_TABLE
 from sum_assets.defs.partitions import backfill_policy
+from sum_assets.defs.range_events import newest_materialization
 from sum_assets.id_range import IdRange
 
 _S = dg.DagsterRunStatus
@@ -95,10 +96,8 @@ def _latest_resources(instance: dg.DagsterInstance, key: str | None = None) -> d
 
     None where Dagster does not know that run any more.
     """
-    records = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=dg.AssetKey(SUMMARIES), asset_partitions=[key] if key else None), limit=1
-    ).records
-    run = instance.get_run_by_id(records[0].run_id) if records else None
+    newest = newest_materialization(instance, SUMMARIES, key)
+    run = instance.get_run_by_id(newest.run_id) if newest else None
     if run is None:
         return None
     resources = run.run_config.get("resources")

@@ -73,17 +73,19 @@ def fingerprints_of_parents(context: dg.AssetExecutionContext, asset: str) -> di
     return fingerprints
 
 
-def newest_materialization(context: dg.AssetExecutionContext, asset: str, key: str) -> dg.EventLogRecord | None:
-    """Return the newest materialization of one range, None without any."""
-    records = context.instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[key]), limit=1
+def newest_materialization(
+    instance: dg.DagsterInstance, asset: str, key: str | None = None
+) -> dg.EventLogRecord | None:
+    """Return the newest materialization of one partition, or of any, None without one."""
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[key] if key else None), limit=1
     ).records
     return records[0] if records else None
 
 
 def newest_fingerprint(context: dg.AssetExecutionContext, asset: str, key: str) -> str | None:
     """Return the fingerprint of the newest materialization of one range, None without any."""
-    record = newest_materialization(context, asset, key)
+    record = newest_materialization(context.instance, asset, key)
     return fingerprint_of(record.asset_materialization) if record and record.asset_materialization else None
 
 
