@@ -24,7 +24,7 @@ EXAMPLES_TITLE = "Examples"
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What runs made under one fingerprint; `quality` is None where it shares no abstract with the reference.
+    """What runs made under one fingerprint.
 
     `output_tokens` is a mean, `capped` the share that ended at the output limit. `worked_rows` and `worked_seconds` are
     those of the runs that ended, None where none did.
@@ -48,7 +48,10 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Configurations beside a reference, by fingerprint; `texts` are the summaries of each that were compared."""
+    """Configurations beside a reference, by fingerprint; `texts` are the summaries of each that were compared.
+
+    `quality` is None for the reference, and for one that shares no abstract with it.
+    """
 
     configurations: Sequence[Configuration]
     reference: str

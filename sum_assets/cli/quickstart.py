@@ -12,12 +12,12 @@ from rich.panel import Panel
 from sum_assets.cli import benchmark, corpus, doctor, runs
 from sum_assets.cli import ranges as id_ranges
 from sum_assets.cli.console import err, out, read_yaml
+from sum_assets.defs.asset_names import PILOT_ROWS
 from sum_assets.errors import UserError
 from sum_assets.paths import shipped
 
 app = typer.Typer()
 
-PILOT_ROWS = 32
 #: Rows of a range, of a table that is large enough for ten of them.
 _MOST_ROWS = 10_000
 _RUN, _PILOT, _MODEL = Path("run.yaml"), Path("pilot.yaml"), Path("model.yaml")

@@ -46,7 +46,6 @@ def comparison(
 
 
 def _table(section: Section) -> dg.TableMetadataValue:
-    names = [heading.replace("/", " per ") for heading in section.headings]
-    columns = [dg.TableColumn(name, "string") for name in names]
-    records = [dg.TableRecord(dict(zip(names, row, strict=True))) for row in section.rows]
-    return dg.MetadataValue.table(records, dg.TableSchema(columns))
+    return dg.MetadataValue.table(
+        [dg.TableRecord(dict(zip(section.headings, row, strict=True))) for row in section.rows]
+    )
