@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from sum_assets.database.connection import transaction
 from sum_assets.database.coverage import SOURCE, rows_in
+from sum_assets.database.source import count_source
 from sum_assets.database.statements import statement
 from sum_assets.database.verify import RangeState, verify_range, without_results
 from sum_assets.id_range import IdRange
@@ -106,6 +107,14 @@ def recorded_counts(connection: Connection) -> dict[IdRange, RecordedCount]:
     """Return what is recorded and still holds: not of ranges with tracked edits that nobody has taken yet."""
     rows = connection.execute(statement("range_count_recorded"))
     return {IdRange(lo, hi): RecordedCount(RangeState(**state), at) for lo, hi, state, at in rows}
+
+
+def corpus_rows(connection: Connection, ranges: int) -> int:
+    """Return about how many abstracts there are: by the last counts of so many ranges, else by counting them all."""
+    row = connection.execute(
+        "SELECT count(state), coalesce(sum((state ->> 'source')::bigint), 0)::bigint FROM sum_assets.range_count"
+    ).fetchone()
+    return int(row[1]) if row and row[0] >= ranges else count_source(connection)
 
 
 def begun_of(connection: Connection, ranges: Sequence[IdRange]) -> set[IdRange]:

@@ -13,7 +13,7 @@ from sum_assets.database import corpus_status
 from sum_assets.database.connection import connect
 from sum_assets.database.coverage import Span, rows_in
 from sum_assets.database.publish import publish, unpublish
-from sum_assets.database.range_count import count_range, record_new, recorded_counts
+from sum_assets.database.range_count import corpus_rows, count_range, record_new, recorded_counts
 from sum_assets.database.range_lease import range_lease
 from sum_assets.database.reconnect import open_database
 from sum_assets.database.status import range_status
@@ -51,6 +51,15 @@ def test_publishing_records_what_it_has_published(results: Connection) -> None:
     count_range(results, NEXT)
     assert states(results, -1) == ["done", "unpublished"]
     assert [one.recorded_at is None for one in range_status(results, [RANGE, NEXT])] == [True, True], "counted now"
+
+
+def test_the_size_of_the_corpus_comes_from_the_last_counts(results: Connection) -> None:
+    assert corpus_rows(results, 2) == 19, "counted now"
+    for id_range in (RANGE, NEXT):
+        count_range(results, id_range)
+    results.execute("INSERT INTO sum_assets.corpus_abstract (abstract_id, abstract) VALUES (99, 'of no range')")
+    assert corpus_rows(results, 2) == 19, "nothing was read for it"
+    assert corpus_rows(results, 3) == 20, "a range was never counted"
 
 
 def test_a_count_holds_until_a_run_begins(results: Connection) -> None:

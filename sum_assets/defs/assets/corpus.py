@@ -11,11 +11,10 @@ import dagster as dg
 from sum_assets.benchmark.engine_gate import describe, require_gate
 from sum_assets.database.device_losses import recorded_losses, require_not_quarantined
 from sum_assets.database.publish import publish
-from sum_assets.database.range_count import count_after_run
+from sum_assets.database.range_count import corpus_rows, count_after_run
 from sum_assets.database.range_lease import range_lease
 from sum_assets.database.reconnect import Database
 from sum_assets.database.results import ResultStore
-from sum_assets.database.source import count_source
 from sum_assets.database.source_profile import profile, record_profile
 from sum_assets.database.verify import RangeState, verify_range
 from sum_assets.defs import range_checks
@@ -168,7 +167,7 @@ def _summarizing(
                 range_checks.fail_gate(context, str(error))
                 raise
         ranges = max(1, len(context.instance.get_dynamic_partitions(id_ranges.name or "")))
-        outlook = Outlook(database.run(count_source), ranges, 0.0, started)
+        outlook = Outlook(database.run(corpus_rows, ranges), ranges, 0.0, started)
         with stop_between_batches(stop_at) as stop:
 
             def summarize(id_range: IdRange) -> str:
