@@ -122,7 +122,7 @@ def measure(task: Task) -> CellResult:
             seconds, spent = phases.total(), phases.seconds()
     state = engine.state()
     if state.out_of_memory:
-        return CellResult("out_of_memory", f"batch_size {preset.batch_size} does not fit; {state.batch_size} does")
+        return CellResult("out_of_memory", f"batch_size {resolved.batch_size} does not fit; {state.batch_size} does")
     return CellResult(
         outcome="ok",
         abstracts=sum(batch[0] for batch in batches),

@@ -103,7 +103,8 @@ class PresetResult:
     def description(self) -> str:
         """Return the name and the main settings."""
         workers = f", {self.workers} workers" if self.workers > 1 else ""
-        return f"{self.preset} ({self.number_format}, batch {self.settings['batch_size']} on {self.device}{workers})"
+        batch = self.settings["batch_size"] or "auto"
+        return f"{self.preset} ({self.number_format}, batch {batch} on {self.device}{workers})"
 
     def sentence(self) -> str:
         """Return the result in one sentence."""

@@ -48,7 +48,7 @@ defs = dg.Definitions(
         summarize_new_ranges,
     ],
     resources={
-        "gpu": checked_at_launch(GpuResource, GpuSettings, {}),
+        "gpu": checked_at_launch(GpuResource, GpuSettings, {}, may_be_auto=("batch_size", "cuda_graphs")),
         "summarizer": checked_at_launch(SummarizerResource, SummarizerSettings, default_summarizer().model_dump()),
         "postgres": PostgresResource(),
         "io_manager": _io_manager,

@@ -1,7 +1,7 @@
 """The resources: run configuration, turned into objects. `sum_assets.summarizer.user_settings` has the fields."""
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,23 +38,31 @@ def checked_at_launch(
     resource: type[dg.ConfigurableResource[Any]],
     settings: type[GpuSettings] | type[SummarizerSettings],
     defaults: Mapping[str, Any],
+    may_be_auto: Collection[str] = (),
 ) -> dg.ResourceDefinition:
     """Return a resource that is configured at the launch, and whose values are checked there.
 
     Dagster itself would find a value that is not valid in every run, and in every try of it. `defaults` override
-    those of the settings. Raises DagsterInvalidConfigError, before there is a run.
+    those of the settings. `may_be_auto` names fields for a value or `auto`, which Dagster has no type for. Raises
+    DagsterInvalidConfigError, before there is a run.
     """
     # A bare instance would fall back to class defaults under a partial override.
     definition = resource.configure_at_launch(**defaults).get_resource_definition()
 
+    shape = definition.config_schema.config_type
+    assert isinstance(shape, dg.Shape)
+    fields = dict(shape.fields)
+    for name in may_be_auto:
+        fields[name] = dg.Field(dg.Any, default_value="auto", description=fields[name].description)
+
     def check(config: dict[str, Any]) -> dict[str, Any]:
         try:
-            settings.model_validate(config)
+            checked = settings.model_validate(config)
         except ValidationError as error:
             raise dg.DagsterInvalidConfigError(_refusal(error), [], config) from error  # type: ignore[no-untyped-call]
-        return config
+        return config | {name: getattr(checked, name) for name in may_be_auto}
 
-    return definition.configured(check, config_schema=definition.config_schema)
+    return definition.configured(check, config_schema=fields)
 
 
 def _refusal(error: ValidationError) -> str:

@@ -1,4 +1,4 @@
-"""Predicts the memory of the workers on a device, so that too many are refused before any is started."""
+"""Predicts the memory of workers and batches on a device, before any is started."""
 
 from dataclasses import dataclass
 
@@ -12,6 +12,10 @@ from sum_assets.summarizer.types import Device, Precision, Quantization
 
 #: Bytes that a process takes before it loads a model: torch's libraries and, on a GPU, its context.
 OVERHEAD = 2**29
+#: Bytes for each word of the vocabulary and row: its logit as the model computes it, in float32, and under the rules.
+_LOGIT_BYTES = 12
+#: The share of a device's memory that is planned for. The rest is for activations, allocators and other programs.
+_PLANNED = 0.75
 BITS = {"none": None, "int8": 8, "torchao_int8": 8, "nf4": 4, "fp4": 4}
 
 
@@ -40,26 +44,49 @@ def predict(config: PretrainedConfig, precision: Precision, quantization: Quanti
     bits = BITS[quantization]
     weights = parameters * size if bits is None else embedded * size + (parameters - embedded) * bits // 8
     text = config.get_text_config(decoder=True)
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    if not (queries := getattr(text, "num_attention_heads", None)):
+        return MemoryEstimate(weights, 0)  # a state that does not grow with the tokens
+    heads = getattr(text, "num_key_value_heads", None) or queries
+    width = getattr(text, "head_dim", None) or text.hidden_size // queries
     return MemoryEstimate(weights, 2 * text.num_hidden_layers * heads * width * size * tokens)
+
+
+def rows_that_fit(
+    config: PretrainedConfig,
+    precision: Precision,
+    quantization: Quantization,
+    tokens: int,
+    device: Device,
+    workers: int,
+) -> int | None:
+    """Return how many rows of `tokens` tokens fit beside the weights, with so many workers on the device.
+
+    It is None where nobody knows how much memory the device has.
+    """
+    if (available := _available(device)) is None:
+        return None
+    one = predict(config, precision, quantization, tokens)
+    logits = config.get_text_config(decoder=True).vocab_size * _LOGIT_BYTES
+    room = available * _PLANNED / workers - one.weights - OVERHEAD
+    return max(0, int(room / (one.kv_cache + logits)))
 
 
 def check_memory(estimate: MemoryEstimate, device: Device, workers: int) -> None:
     """Raise UnsupportedError if a device has less memory than so many workers estimate."""
-    if device.memory_bytes is not None:
-        available = device.memory_bytes
-    elif device.kind == "cpu":
-        available = psutil.virtual_memory().available
-    else:
-        return
-    if workers * estimate.total > available:
+    available = _available(device)
+    if available is not None and workers * estimate.total > available:
         fits = available // estimate.total
         raise UnsupportedError(
             f"workers_per_device {workers}: {_gib(estimate.weights)} of weights, {_gib(estimate.kv_cache)} of KV "
             f"cache and {_gib(OVERHEAD)} of libraries for each make {_gib(workers * estimate.total)}, and "
             f"{device.name} has {_gib(available)}. Set workers_per_device: {max(fits, 1)}, or a smaller batch_size."
         )
+
+
+def _available(device: Device) -> int | None:
+    if device.kind == "cpu":
+        return int(psutil.virtual_memory().available)
+    return device.memory_bytes
 
 
 def _gib(size: int) -> str:

@@ -29,7 +29,8 @@ class ModelSettings(ResolvedSettings):
     #: The model's generation rules, by their names in transformers' GenerationConfig.
     rules: Mapping[str, Any]
     batches: Batches
-    cuda_graphs: bool
+    #: None where the engine finds out whether it can.
+    cuda_graphs: bool | None
     batch_tokens: int | None
     devices: tuple[Device, ...]
     workers_per_device: int
@@ -104,8 +105,8 @@ class ModelSettings(ResolvedSettings):
             "threads_per_worker": self.threads_per_worker,
             **super().all_settings(),
         }
-        if self.cuda_graphs:
-            settings["cuda_graphs"] = True
+        if self.cuda_graphs is not False:
+            settings["cuda_graphs"] = self.cuda_graphs or "auto"
         if self.ray_address:
             return settings | {"ray_address": self.ray_address, "device": self.device.kind}
         if len(self.devices) > 1:

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from sum_assets.errors import UnsupportedError
 from sum_assets.summarizer import engine_environments as environments
+from sum_assets.summarizer.batch_size import choose_batch
 from sum_assets.summarizer.checkpoint_quantization import check_checkpoint_quantization
 from sum_assets.summarizer.devices import (
     check_cuda_graphs,
@@ -62,7 +63,12 @@ def resolve(
     )
     attention = _attention(spec, gpu, devices[0], precision, model_class)
     check_positions(settings, files.config)
-    _check_memory(gpu, settings, files, precision, devices)
+    batch_size, batch_tokens = choose_batch(gpu, settings, spec, files.config, precision, devices)
+    if gpu.workers_per_device > 1:
+        tokens = batch_tokens or batch_size * (settings.max_input_tokens + settings.max_output_tokens)
+        need = predict(files.config, precision, gpu.quantization, tokens)
+        for device in devices:
+            check_memory(need, device, gpu.workers_per_device)
     tokenizer = load_tokenizer(files)
     encoder = open_encoder(tokenizer, settings, encoder_decoder=files.config.is_encoder_decoder)
     stop_tokens(files, tokenizer)  # there is one
@@ -77,9 +83,9 @@ def resolve(
         attention=attention,
         rules=rules,
         batches="any lengths",
-        cuda_graphs=gpu.cuda_graphs,
-        batch_size=gpu.batch_size,
-        batch_tokens=gpu.batch_tokens,
+        cuda_graphs=_cuda_graphs(spec, gpu, devices[0]),
+        batch_size=batch_size,
+        batch_tokens=batch_tokens,
         devices=devices,
         workers_per_device=gpu.workers_per_device,
         threads_per_worker=gpu.threads_per_worker,
@@ -130,6 +136,19 @@ def check_engine(spec: EngineSpec, gpu: GpuSettings, device: Device, settings: S
         if "cuda_graphs" not in spec.settable:
             raise UnsupportedError(f"cuda_graphs: engine {name} decides about them by itself. Leave it out.")
         check_cuda_graphs(device, gpu.quantization)
+
+
+def _cuda_graphs(spec: EngineSpec, gpu: GpuSettings, device: Device) -> bool | None:
+    """Return whether steps are captured; None means that the engine tries it."""
+    if gpu.cuda_graphs is not None:
+        return gpu.cuda_graphs
+    if "cuda_graphs" not in spec.settable:
+        return False
+    try:
+        check_cuda_graphs(device, gpu.quantization)
+    except UnsupportedError:
+        return False
+    return None
 
 
 def _architecture(files: ModelFiles) -> Architecture:
@@ -195,19 +214,3 @@ def _attention(
         has_sdpa=bool(getattr(model_class, "_supports_sdpa", False)),
         has_flash=bool(getattr(model_class, "_supports_flash_attn", False)),
     )
-
-
-def _check_memory(
-    gpu: GpuSettings,
-    settings: SummarizerSettings,
-    files: ModelFiles,
-    precision: Precision,
-    devices: tuple[Device, ...],
-) -> None:
-    """Raise UnsupportedError where several workers need more memory than a device has."""
-    if gpu.workers_per_device == 1:
-        return
-    tokens = gpu.batch_tokens or gpu.batch_size * (settings.max_input_tokens + settings.max_output_tokens)
-    need = predict(files.config, precision, gpu.quantization, tokens)
-    for device in devices:
-        check_memory(need, device, gpu.workers_per_device)

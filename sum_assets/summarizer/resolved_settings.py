@@ -13,6 +13,7 @@ from sum_assets.summarizer.user_settings import Engine, GpuSettings
 
 #: Sentences that the engine `lead` copies: See et al., Get To The Point (2017), compare their model with three.
 LEAD_SENTENCES = 3
+_LEAD_BATCH = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,5 +61,5 @@ def resolve_without_model(gpu: GpuSettings) -> ResolvedSettings:
         raise UnsupportedError(f"engine {spec.name} has no model to share out. Leave out devices, workers and Ray.")
     device = Device("cpu", None, cpu_name(), None, computes_bfloat16=False, memory_bytes=None)  # nor does it compute
     make = import_attribute(spec.settings_class)
-    resolved: ResolvedSettings = make(engine=spec.name, device=device, batch_size=gpu.batch_size)
+    resolved: ResolvedSettings = make(engine=spec.name, device=device, batch_size=gpu.batch_size or _LEAD_BATCH)
     return resolved

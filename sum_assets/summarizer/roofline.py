@@ -73,7 +73,7 @@ class Share:
 class Roofline:
     """The limit of a model on its devices.
 
-    `batch_size` is in rows. `batch_tokens`, where set, takes its place, and counts `max_output_tokens` for each row.
+    `batch_size` is in rows. `batch_tokens`, where set, limits it too, and counts `max_output_tokens` for each row.
     """
 
     work: ModelWork
@@ -91,7 +91,7 @@ class Roofline:
         looked_at = lengths.read_inputs + lengths.read_outputs
         rows = float(self.batch_size)
         if self.batch_tokens is not None and lengths.outputs:
-            rows = self.batch_tokens / (lengths.read_inputs / lengths.outputs + self.max_output_tokens)
+            rows = min(rows, self.batch_tokens / (lengths.read_inputs / lengths.outputs + self.max_output_tokens))
         rows = max(1.0, min(rows, lengths.rows))
         prompt_flops = 2 * work.prompt_parameters * lengths.inputs + work.prompt_pair_flops * lengths.input_pairs
         prompt_bytes = work.prompt_parameters * self.weight_bytes * lengths.rows / rows

@@ -82,14 +82,15 @@ class GpuSettings(_Settings):
         description="Number format of weights and arithmetic. auto takes bfloat16 where the device computes in it. "
         "Otherwise it takes float16 where that is fast and the model does not overflow, else float32.",
     )
-    batch_size: int = Field(
-        default=16,
-        description="Abstracts per batch, at least 1. It is halved automatically when memory runs out.",
+    batch_size: int | None = Field(
+        default=None,
+        description="Abstracts per batch, at least 1, or auto: what the device's memory holds, and no more than pays. "
+        "It is halved automatically when memory runs out.",
     )
     batch_tokens: int | None = Field(
         default=None,
-        description="Tokens per batch, instead of batch_size: (longest input + output limit) x rows. A batch then "
-        "holds many short abstracts or few long ones.",
+        description="Tokens per batch at most: (longest input + output limit) x rows. A batch then holds many short "
+        "abstracts or few long ones.",
     )
     quantization: Quantization = Field(
         default="none",
@@ -100,10 +101,11 @@ class GpuSettings(_Settings):
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
         default="auto", description="Attention kernel. auto takes sdpa where the model supports it, else eager."
     )
-    cuda_graphs: bool = Field(
-        default=False,
-        description="Capture each decoding step as a CUDA graph and replay it. This helps GPUs that compute a step "
-        "faster than Python launches it. CUDA and engine transformers only.",
+    cuda_graphs: bool | None = Field(
+        default=None,
+        description="Capture each decoding step as a CUDA graph and replay it: true, false or auto. This helps GPUs "
+        "that compute a step faster than Python launches it. CUDA and engine transformers only. auto captures where a "
+        "captured step gives the logits of a plain one.",
     )
 
     @field_validator("device")
@@ -112,6 +114,11 @@ class GpuSettings(_Settings):
         if not _DEVICE.fullmatch(value):
             raise ValueError(f"device is auto, cpu, cuda, cuda:N or mps, not {value!r}")
         return value
+
+    @field_validator("batch_size", "cuda_graphs", mode="before")
+    @classmethod
+    def _auto(cls, value: Any) -> Any:
+        return None if value == "auto" else value
 
     @field_validator("devices", mode="before")
     @classmethod

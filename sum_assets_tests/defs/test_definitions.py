@@ -45,6 +45,24 @@ def test_a_launchpad_opens_with_the_fields_of_its_act(name: str, op: str, filled
     dg.validate_run_config(job, config)
 
 
+@pytest.mark.parametrize("value", ["auto", 64, None])
+def test_the_batch_size_is_a_number_or_auto(value: object) -> None:
+    job = defs.resolve_job_def("summarize_corpus")
+    config = {"resources": {"gpu": {"config": {"batch_size": value, "cuda_graphs": "auto"}}}}
+    found = dg.validate_run_config(job, config)["resources"]["gpu"]["config"]
+    assert (found["batch_size"], found["cuda_graphs"]) == (64 if value == 64 else None, None)
+    shown = job.resource_defs["gpu"].config_schema.config_type
+    assert isinstance(shown, dg.Shape)
+    assert shown.fields["batch_size"].default_value == "auto", "the launchpad lists it"
+
+
+@pytest.mark.parametrize("value", ["many", 0, 1.5])
+def test_a_batch_size_that_is_neither_is_refused_at_the_launch(value: object) -> None:
+    config = {"resources": {"gpu": {"config": {"batch_size": value}}}}
+    with pytest.raises(dg.DagsterInvalidConfigError, match="batch_size"):
+        dg.validate_run_config(defs.resolve_job_def("summarize_corpus"), config)
+
+
 def test_the_io_manager_that_dagster_wants_has_no_fields() -> None:
     job = defs.resolve_job_def("summarize_corpus")
     dg.validate_run_config(job, {"resources": {"io_manager": {}}})

@@ -134,7 +134,7 @@ def test_batches_workers_and_beams() -> None:
     some = lengths(64, 330, 125)
     both = Roofline(work, A100 + A100, 2, 2, 16)
     assert sum(both.bounds(some)) == pytest.approx(sum(one.bounds(some)) / 2)
-    by_tokens = Roofline(work, A100, 2, 2, 1, batch_tokens=16 * 530, max_output_tokens=200)
+    by_tokens = Roofline(work, A100, 2, 2, 999, batch_tokens=16 * 530, max_output_tokens=200)
     assert by_tokens.bounds(some) == pytest.approx(one.bounds(some))
     assert sum(replace(one, beams=4).bounds(some)) > sum(one.bounds(some))
     few = lengths(8, 330, 125)

@@ -66,7 +66,8 @@ class BatchGenerator(ABC):
         """Return how many inputs go together, of which the first is the longest."""
         if self._batch_tokens is None:
             return self._batch_size
-        return max(1, self._batch_tokens // (longest + self._resolved.settings.max_output_tokens))
+        cost = longest + self._resolved.settings.max_output_tokens
+        return max(1, min(self._batch_size, self._batch_tokens // cost))
 
     def _together(self, prompts: Sequence[list[int]]) -> Sequence[list[int]]:
         """Return the first of the prompts, with those after it that may share its batch."""

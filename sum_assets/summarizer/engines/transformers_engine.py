@@ -1,5 +1,6 @@
 """The engine that runs everywhere, and the reference for quality: transformers on torch."""
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -20,6 +21,8 @@ from sum_assets.summarizer.engines.not_a_number import FiniteLogits, describe_no
 from sum_assets.summarizer.generation_rules import held_generation_config
 from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.types import NOT_A_NUMBER, Output
+
+_log = logging.getLogger(__name__)
 
 
 class TransformersGenerator(BatchGenerator):
@@ -42,8 +45,12 @@ class TransformersGenerator(BatchGenerator):
         fast = not naive and is_decoded_here(resolved)
         if resolved.cuda_graphs and not (fast and can_capture(self._model.config)):
             raise UserError(f"cuda_graphs: {resolved.settings.model} is not decoded by our own loop. Leave it out.")
-        capture = capture_cuda_graph if resolved.cuda_graphs else None
-        self._decoder = Decoder(self._model, resolved.rules, capture) if fast else None
+        wanted = resolved.cuda_graphs is not False and can_capture(self._model.config)
+        capture = capture_cuda_graph if wanted else None
+        memory = resolved.device.memory_bytes
+        self._decoder = Decoder(self._model, resolved.rules, capture, memory) if fast else None
+        if self._decoder and capture and not resolved.cuda_graphs and (reason := self._decoder.check_capture()):
+            _log.warning("CUDA graphs are off: %s.", reason)
 
     def _generate(self, batch: Sequence[list[int]]) -> list[Output]:
         outputs = self._decoder(batch) if self._decoder else self._generate_plainly(batch)

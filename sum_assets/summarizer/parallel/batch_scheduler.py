@@ -34,7 +34,7 @@ STRAGGLER_FACTOR = 3.0
 def cut(
     lengths: Sequence[int], workers: int, *, rows: int, tokens: int | None, output: int, continuous: bool
 ) -> list[range]:
-    """Cut prompts, longest first, into batches of `rows`, or of `tokens` with `output` of them for each summary.
+    """Cut prompts, longest first, into batches of `rows`, and of `tokens` with `output` of them for each summary.
 
     No batch is more than a worker's share of all tokens. An engine with continuous batching (`continuous`) starts the
     next prompt when one ends, and idles only at the end of a batch. So its batches are larger: half of a worker's
@@ -48,7 +48,7 @@ def cut(
         if continuous:
             full = size >= rows and cost >= left / (2 * workers)
         else:
-            full = size >= rows if tokens is None else (size + 1) * costs[first] > tokens
+            full = size >= rows or (tokens is not None and (size + 1) * costs[first] > tokens)
         if size and (full or cost >= total / workers):
             batches.append(range(first, row))
             left -= cost

@@ -1,6 +1,7 @@
 """Our decoding against that of transformers: the same ids, for every family that it takes."""
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+from sum_assets.errors import UserError
 from sum_assets.summarizer.engines.decoding import Decoder, can_capture, can_decode, padded
 from sum_assets.summarizer.engines.decoding.families import FAMILIES, choose_batches
 from sum_assets.summarizer.types import Batches
@@ -137,6 +139,23 @@ def test_captured_steps_write_what_transformers_writes(family: str) -> None:
     assert max(tape.repeats for tape in tapes) > 2
 
 
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_a_capture_that_computes_something_else_is_given_up(family: str) -> None:
+    def stale(step: Callable[[], None]) -> Callable[[], None]:
+        return lambda: None
+
+    def refused(step: Callable[[], None]) -> Callable[[], None]:
+        raise UserError("a step cannot be captured")
+
+    prompts = [[5, 6, 7, 8], [5, 6, 9]]
+    written = Decoder(model_of(family))(prompts)
+    for capture, reason in ((stale, r"step \d computes other logits"), (refused, "cannot be captured")):
+        decoder = Decoder(model_of(family), capture=capture)
+        assert re.search(reason, decoder.check_capture() or "")
+        assert decoder(prompts) == written, "it goes on without"
+    assert Decoder(model_of(family), capture=lambda step: step).check_capture() is None
+
+
 #: Every rule that is held, and what decides what it does to the models of these tests.
 RULES: dict[str, Any] = {
     "repetition_penalty": 1.5, "encoder_repetition_penalty": 1.5, "no_repeat_ngram_size": 1,
@@ -168,7 +187,7 @@ def test_chunks_of_many_rows_are_read_as_single_rows_are(monkeypatch: pytest.Mon
     prompts = sorted(([5, 6, 7, *range(8, 8 + n)] for n in range(2, 80, 7)), key=len, reverse=True)
     for family in ("llama", "t5"):
         one_by_one = Decoder(model_of(family))(prompts)
-        monkeypatch.setattr("sum_assets.summarizer.engines.decoding.decoder.PREFILL_CHUNK", {"cpu": 200})
+        monkeypatch.setattr("sum_assets.summarizer.engines.decoding.decoder.prefill_chunk", lambda *_: 200)
         assert Decoder(model_of(family))(prompts) == one_by_one
         monkeypatch.undo()
 

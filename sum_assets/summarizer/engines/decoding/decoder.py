@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
+from sum_assets.errors import UserError
 from sum_assets.summarizer.engines.decoding.attention import ATTENTION
 from sum_assets.summarizer.engines.decoding.capture import CaptureStep
 from sum_assets.summarizer.engines.decoding.causal import CausalState
@@ -25,9 +26,8 @@ from sum_assets.summarizer.engines.decoding.rules import Rules, equally_long
 from sum_assets.summarizer.engines.decoding.seq2seq import Seq2SeqState, encode
 from sum_assets.summarizer.engines.decoding.state import DecodeState
 
-#: Tokens of a chunk of prefill. One input keeps a CPU busy, and then there is no padding to read.
-PREFILL_CHUNK = {"cpu": 1}
-_PREFILL_CHUNK_ELSEWHERE = 16_384
+#: Tokens of a chunk of prefill at most, and bytes of the device's memory for each: all are in a layer at once.
+_PREFILL_CHUNK, _PREFILL_BYTES = 16_384, 2**22
 #: Ended rows are dropped when they are this share of the rows in the cache: dropping copies the others. Where steps
 #: are captured, it costs a capture too.
 COMPACT_AT, _COMPACT_AT_CAPTURED = 1 / 8, 1 / 2
@@ -37,6 +37,17 @@ READ_LAG = {"cuda": 1}
 
 #: Instead of a token, where the logits of a row are NaN or infinite. It is read with the tokens, at no cost.
 _NOT_A_NUMBER = -1
+
+
+#: Steps that are tried in `check_capture`, and the one before which a row is dropped.
+_TRIED_STEPS, _DROP_AT = 8, 5
+
+
+def prefill_chunk(kind: str, memory_bytes: int | None) -> int:
+    """Return the tokens of a chunk of prefill. One input keeps a CPU busy, and then there is no padding to read."""
+    if kind == "cpu":
+        return 1
+    return _PREFILL_CHUNK if memory_bytes is None else min(_PREFILL_CHUNK, memory_bytes // _PREFILL_BYTES)
 
 
 class TokenCopy:
@@ -59,12 +70,21 @@ class TokenCopy:
 class Decoder:
     """Decodes batches of one model, which it sets to its own attention.
 
-    `rules` names the generation rules of its `generation_config`. With `capture`, steps are captured.
+    `rules` names the generation rules of its `generation_config`. With `capture`, steps are captured. `memory_bytes`
+    is the device's memory, where it is known.
     """
 
-    def __init__(self, model: Any, rules: Collection[str] = (), capture: CaptureStep | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        rules: Collection[str] = (),
+        capture: CaptureStep | None = None,
+        memory_bytes: int | None = None,
+    ) -> None:
         self._model, self._capture = model, capture
-        self._chunk_tokens = PREFILL_CHUNK.get(model.device.type, _PREFILL_CHUNK_ELSEWHERE)
+        self._chunk_tokens = prefill_chunk(model.device.type, memory_bytes)
+        # Events and graphs are those of the current device. Without CUDA they need none.
+        self._index = model.device.index if model.device.type == "cuda" else -1
         self._lag = READ_LAG.get(model.device.type, 0)
         stops = model.generation_config.eos_token_id
         self._stops = frozenset(() if stops is None else torch.as_tensor(stops).flatten().tolist())
@@ -78,21 +98,45 @@ class Decoder:
 
         Longest first is fastest.
         """
+        with torch.inference_mode(), torch.cuda.device(self._index):
+            return self._write(*self._read(prompts, self._capture))
+
+    def check_capture(self) -> str | None:
+        """Return why steps are no longer captured, or None: captured ones must compute what plain ones do."""
+        prompts = [[3, 4, 5, 6, 7, 8, 9], [3, 4, 5, 8]]
+        limit = max(8 * torch.finfo(self._model.dtype).eps, 1e-4)  # kernels may round otherwise
+        try:
+            with torch.inference_mode(), torch.cuda.device(self._index):
+                states = [self._read(prompts, capture)[0] for capture in (self._capture, lambda step: step)]
+                for number in range(min(_TRIED_STEPS, self._model.generation_config.max_new_tokens - 1)):
+                    tokens = states[1].logits.argmax(-1)
+                    if number == _DROP_AT:
+                        tokens = tokens[1:]
+                        for state in states:
+                            state.compact([1])
+                    for state in states:
+                        state.step(tokens)
+                    captured, plain = (state.logits.float() for state in states)
+                    if not (captured - plain).abs().max() <= limit * plain.abs().max():
+                        raise UserError(f"step {number} computes other logits when it is captured")
+        except UserError as error:
+            self._capture = None
+            return str(error)
+        return None
+
+    def _read(self, prompts: Sequence[list[int]], capture: CaptureStep | None) -> tuple[DecodeState, Tensor, Rules]:
+        """Read the prompts; return the state after them, what the model's rules look at, and the rules."""
         model = self._model
         seq2seq, max_new_tokens = model.config.is_encoder_decoder, model.generation_config.max_new_tokens
         ids, mask = padded(prompts, model.generation_config.pad_token_id, left=not seq2seq)
         ids, mask = ids.to(model.device), mask.to(model.device)
-        index = model.device.index if model.device.type == "cuda" else -1  # none: events and graphs need no device
-        with torch.inference_mode(), torch.cuda.device(index):
-            states = encode(model, ids, mask, self._chunk_tokens) if seq2seq else None
-            sequences, rules = self._prepare(prompts, ids, mask, states)
-            state: DecodeState
-            if states is not None:
-                start, input_mask = sequences[:, -1].clone(), additive_mask_or_none(mask, model.dtype)
-                state = Seq2SeqState(model, states, input_mask, start, max_new_tokens, self._capture)
-            else:
-                state = CausalState(model, prompts, max_new_tokens, self._chunk_tokens, self._capture)
-            return self._write(state, sequences, rules, max_new_tokens)
+        if not seq2seq:
+            sequences, rules = self._prepare(prompts, ids, mask, None)
+            return CausalState(model, prompts, max_new_tokens, self._chunk_tokens, capture), sequences, rules
+        states = encode(model, ids, mask, self._chunk_tokens)
+        sequences, rules = self._prepare(prompts, ids, mask, states)
+        start, input_mask = sequences[:, -1].clone(), additive_mask_or_none(mask, model.dtype)
+        return Seq2SeqState(model, states, input_mask, start, max_new_tokens, capture), sequences, rules
 
     def _prepare(
         self, prompts: Sequence[list[int]], ids: Tensor, mask: Tensor, states: Tensor | None
@@ -119,13 +163,12 @@ class Decoder:
         looked_at = torch.cat(sequences) if states is not None else ids
         return looked_at, Rules(groups)
 
-    def _write(
-        self, state: DecodeState, sequences: Tensor, processors: Rules, max_new_tokens: int
-    ) -> list[list[int] | None]:
+    def _write(self, state: DecodeState, sequences: Tensor, processors: Rules) -> list[list[int] | None]:
         """Take the likeliest token of each row until all have ended. A row whose logits are NaN or infinite ends.
 
         `processors` are the model's generation rules; they look at `sequences`, rows x tokens.
         """
+        max_new_tokens = self._model.generation_config.max_new_tokens
         outputs: list[list[int]] = [[] for _ in range(len(sequences))]
         not_numbers = set()
         rows = list(range(len(sequences)))  # the row of the batch at each place of the state
