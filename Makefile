@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PORT := 3000
 
-.PHONY: demo test test-slow ui check prove-gate prove-models prove-gpu prove-overlap prove-corpus prove-projection prove-simulation prove-deploy bench-engines faults corpus
+.PHONY: demo test test-slow test-k80 ui check prove-gate prove-models prove-gpu prove-overlap prove-corpus prove-projection prove-simulation prove-deploy bench-engines faults corpus
 
 demo: .venv/demo-installed
 	$(BIN)/sum-assets demo
@@ -18,6 +18,17 @@ test: .venv/installed
 # A quarter of an hour: the UI in a browser, sweeps, real models, a Ray cluster, the wheel in an environment of its own.
 test-slow: .venv/installed
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+# Some minutes, installation apart: the summarizer's tests with what a K80 needs, on the CPU.
+test-k80: .venv-k80/installed
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv-k80/bin/python -m pytest -n 2 -m "not slow" sum_assets_tests/summarizer
+
+.venv-k80/installed: pyproject.toml constraints.txt constraints-k80.txt
+	$(PYTHON) -m venv .venv-k80
+	sed '/^torch/d' constraints.txt | cat - constraints-k80.txt > .venv-k80/constraints.txt
+	.venv-k80/bin/python -m pip install --quiet -c .venv-k80/constraints.txt -e '.[dev]'
+	.venv-k80/bin/python -m pip uninstall --quiet --yes torchao
+	touch $@
 
 # A quarter of an hour: engines that are wrong, and some that are right, through the quality gate.
 prove-gate: .venv/installed
