@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from psycopg import Connection
 from psycopg.sql import SQL
 
-from sum_assets.database.coverage import SOURCE, rows_in, unusable_ids
+from sum_assets.database.coverage import SOURCE, Span, rows_in, unusable_ids
 from sum_assets.database.range_registry import gaps
 from sum_assets.database.relations import find_relation
 from sum_assets.database.source_table import recorded_source
@@ -23,18 +23,18 @@ def new_ranges(connection: Connection, ranges: Sequence[IdRange], rows: int) -> 
     """
     if rows < 1:
         raise UserError(f"A range holds at least one abstract, not {rows}.")
-    spans = rows_in(connection, SOURCE, [IdRange(0, LARGEST_ID)])
-    if not spans:
+    found = rows_in(connection, SOURCE, gaps(ranges))
+    if not found:
+        if ranges and rows_in(connection, SOURCE, [IdRange(0, LARGEST_ID)]):
+            return []
         raise no_abstracts(connection)
-    (everything,) = spans
-    lowest, highest = everything.first, everything.last
-    lo, hi = (min(ranges).lo, max(r.hi for r in ranges)) if ranges else (highest + 1, lowest - 1)
     new = []
-    for gap in rows_in(connection, SOURCE, gaps(ranges)):
+    for gap in found:
         ids = gap.ids
         # Between two ranges the new ones leave no gap; at either end they end where the source does.
-        span = IdRange(lowest if ids.lo < lo else ids.lo, highest if ids.hi > hi else ids.hi)
-        new += _cut(connection, span, rows)
+        lo = gap.first if not ranges or ids.hi < min(ranges).lo else ids.lo
+        hi = gap.last if not ranges or ids.lo > max(r.hi for r in ranges) else ids.hi
+        new += _cut(connection, IdRange(lo, hi), gap, rows)
     return sorted(new)
 
 
@@ -67,11 +67,13 @@ def _rows_of(connection: Connection, source: str) -> int:
     return int(rows)
 
 
-def _cut(connection: Connection, span: IdRange, rows: int) -> list[IdRange]:
+def _cut(connection: Connection, span: IdRange, gap: Span, rows: int) -> list[IdRange]:
     """Cut a span into ranges; the last ends with the span, the IDs that are not there yet included."""
-    parameters = {"lo": span.lo, "hi": span.hi, "rows": rows}
+    parameters = {"lo": span.lo, "hi": span.hi, "rows": rows, "total": gap.rows}
     ends = [hi for (hi,) in connection.execute(statement("ranges_cut"), parameters)]
-    ends[-1:] = [span.hi]
+    if ends and ends[-1] == gap.last:
+        ends.pop()
+    ends.append(span.hi)  # an ID that the source has twice moves the ends, so that the last may be missing
     return [IdRange(lo, hi) for lo, hi in zip([span.lo, *(end + 1 for end in ends)], ends, strict=False)]
 
 

@@ -48,6 +48,19 @@ def test_ranges_tile_and_old_keys_stay(database: Connection, first: set[int], la
     assert uncovered(database, after) == 0
 
 
+def test_an_id_that_the_source_has_twice_moves_the_ends(database: Connection) -> None:
+    """It is refused when it is summarized: the ranges must be there to say so."""
+    store(database, set(range(1, 41)))
+    database.execute(
+        "CREATE OR REPLACE VIEW sum_assets.source_abstract AS SELECT abstract_id, abstract "
+        "FROM sum_assets.corpus_abstract, generate_series(1, 1 + (abstract_id < 20)::int)"
+    )
+    ranges = new_ranges(database, [], 10)
+    assert [held(set(range(1, 41)), r) <= 10 for r in ranges] == [True] * len(ranges)
+    assert uncovered(database, ranges) == 0
+    assert (ranges[0].lo, ranges[-1].hi) == (1, 40)
+
+
 @against_database
 @given(first=ids, later=ids, rows=st.integers(1, 8))
 def test_sensor_adds_full_ranges_only(database: Connection, first: set[int], later: set[int], rows: int) -> None:
