@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from sum_assets.errors import UserError
 from sum_assets.summarizer import GpuSettings, SummarizerSettings, open_summarizer, resolve_settings
 from sum_assets.summarizer.devices import quantization_library
+from sum_assets.summarizer.engines.load_model import load_model
+from sum_assets.summarizer.model_settings import ModelSettings
 from sum_assets.summarizer.types import Quantization
 
 Weights = dict[str, Tensor]
@@ -168,6 +171,18 @@ def test_a_quantized_model_is_whole(causal: Path, tmp_path: Path, quantization: 
     load(folder, quantization=quantization)
     with pytest.raises(UserError, match=r"it lacks model\.layers\.1\.mlp"):
         load(build("llama", tmp_path / "lacking", causal, without("layers.1.mlp.up")), quantization=quantization)
+
+
+def test_t5_in_float16_keeps_in_float32_what_overflows(t5: Path) -> None:
+    """The second matrix of its feed-forward layers: a V100 or T4 has no bfloat16."""
+    settings = SummarizerSettings(model=str(t5), prompt="", max_input_tokens=32, max_output_tokens=8)
+    resolved = resolve_settings(GpuSettings(device="cpu", precision="float32"), settings)
+    assert isinstance(resolved, ModelSettings)
+    found = load_model(replace(resolved, precision="float16")).named_parameters()  # refused on a CPU, which computes it
+    assert {(name.endswith(".wo.weight"), weight.dtype) for name, weight in found} == {
+        (True, torch.float32),
+        (False, torch.float16),
+    }
 
 
 def test_a_lost_shard_is_a_sentence(causal: Path, tmp_path: Path) -> None:
