@@ -91,6 +91,8 @@ def _rates(part: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield shape, "generate", {"batch_size": size}
         if shape == T5:
             yield shape, "ours", {"batch_size": many, **graphs}
+    for shape in (T5, LARGE):
+        yield shape, "ours", {"batch_size": "auto", "cuda_graphs": "auto"}
     yield T5, "ours", {"engine": "ctranslate2", "batch_size": few}
     yield T5, "ours", {"engine": "ctranslate2", "batch_size": many, "quantization": "int8"}
     yield SMALL, "ours", {"engine": "vllm", "batch_size": 256}
@@ -111,7 +113,7 @@ def _rates(part: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def _rehearsed_rates() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    yield "tiny T5", "ours", {"batch_size": 16}
+    yield "tiny T5", "ours", {"batch_size": "auto", "cuda_graphs": "auto"}
     yield "tiny T5", "generate", {"batch_size": 16}
     yield "tiny Llama", "ours", {"batch_size": 16}
     yield "tiny Llama", "generate", {"batch_size": 16}

@@ -57,6 +57,7 @@ def copies(machine: Machine, kind: str, gpu: dict[str, Any], graphs: bool = True
     ways: dict[str, dict[str, Any]] = {name: {"attention": name} for name in ("sdpa", "eager", "flash_attention_2")}
     if graphs and not machine.rehearsal:
         ways["sdpa, CUDA graphs"] = {"attention": "sdpa", "cuda_graphs": True}
+        ways["sdpa, CUDA graphs if they compute the same"] = {"attention": "sdpa", "cuda_graphs": "auto"}
     settings = _settings(copier(machine, kind))
     written, errors, unsupported = try_variants(
         settings, _SENTENCES, ways, device=machine.device, batch_size=len(_SENTENCES), **gpu

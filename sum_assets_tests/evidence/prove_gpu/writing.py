@@ -22,8 +22,13 @@ Variants = Mapping[str, Mapping[str, Any]]
 
 
 def resolved(settings: SummarizerSettings, **gpu: Any) -> ModelSettings:
-    """Return resolved settings. Raises UnsupportedError where the machine cannot serve them."""
-    chosen = resolve_settings(GpuSettings.model_validate({"precision": "float32", **gpu}), settings)
+    """Return resolved settings, in float32 and without CUDA graphs where `gpu` says nothing else.
+
+    Raises UnsupportedError where the machine cannot serve them.
+    """
+    chosen = resolve_settings(
+        GpuSettings.model_validate({"precision": "float32", "cuda_graphs": False, **gpu}), settings
+    )
     assert isinstance(chosen, ModelSettings)
     return chosen
 
