@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from sum_assets.benchmark.sweep import BASELINE, REFERENCE, read_summarizer, read_sweep
-from sum_assets.errors import UserError
+from sum_assets.errors import UnsupportedError, UserError
 from sum_assets.paths import project_file
 from sum_assets.summarizer import SummarizerSettings
+from sum_assets.summarizer.resolve import resolve
+from sum_assets.summarizer.types import Device
 
 
 @pytest.mark.parametrize("path", sorted(project_file("sweeps").glob("*.yaml")), ids=lambda path: path.stem)
@@ -15,6 +17,34 @@ def test_shipped_sweeps_are_sound(path: Path) -> None:
     presets = read_sweep(path).all_presets()
     assert presets[BASELINE].naive
     assert len(presets) >= 5
+
+
+def gpu(name: str, major: int, minor: int) -> Device:
+    return Device("cuda", 0, name, (major, minor), (major, minor) >= (8, 0), 80 * 2**30)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "device", "refused"),
+    [
+        ("gpu", gpu("A100", 8, 0), {"flash-256"}),
+        ("gpu", gpu("H100", 9, 0), {"flash-256"}),
+        ("v100-t4", gpu("V100", 7, 0), {"int8-64"}),
+        ("v100-t4", gpu("T4", 7, 5), set()),
+        ("k80", gpu("K80", 3, 7), set()),
+    ],
+)
+def test_sweeps_for_gpus_ask_for_what_these_have(sweep: str, device: Device, refused: set[str], t5: Path) -> None:
+    settings = SummarizerSettings(model=str(t5), max_input_tokens=64, max_output_tokens=16)
+    presets = read_sweep(project_file(f"sweeps/{sweep}.yaml")).all_presets()
+    assert all(preset.device.startswith("cuda") for preset in presets.values())
+    unsupported = set()
+    for name, preset in presets.items():
+        if preset.engine == "transformers":
+            try:
+                resolve(preset, settings, (device,))
+            except UnsupportedError:
+                unsupported.add(name)
+    assert unsupported == refused
 
 
 def test_a_grid_is_every_combination_but_the_excluded(tmp_path: Path) -> None:
