@@ -22,7 +22,8 @@ from transformers import (
 )
 
 from sum_assets.errors import UnsupportedError
-from sum_assets.paths import rates_dir
+from sum_assets.paths import project_file, rates_dir
+from sum_assets.simulation.fleet import read_fleet
 from sum_assets.summarizer import GpuSettings, open_summarizer, resolve_settings
 from sum_assets.summarizer.device_rates import device_rates
 from sum_assets.summarizer.devices import find_device
@@ -80,6 +81,51 @@ def test_the_limit_of_known_cards(
     roofline = Roofline(count_work(FLAN_T5_LARGE), rates, size, size, batch)
     compute, memory = roofline.bounds(lengths(256, tokens, 125))
     assert 256 / (compute + memory) == pytest.approx(expected, rel=tolerance)
+
+
+#: Flan-T5-XL and BART-large, and what TensorRT-LLM does with them on one H100 in bfloat16: batch size, seconds of a
+#: batch and tokens per second, for inputs of 260 to 440 tokens (its docs/source/models/encoder-decoder.md).
+FLAN_T5_XL = T5Config(
+    vocab_size=32128, d_model=2048, d_kv=64, d_ff=5120, num_layers=24, num_heads=32, feed_forward_proj="gated-gelu",
+    tie_word_embeddings=False,  # type: ignore[call-arg]
+)  # fmt: skip
+BART_LARGE = BartConfig(vocab_size=50264)
+PUBLISHED = [
+    (FLAN_T5_XL, [(32, 0.7276, 3153), (64, 1.2250, 3863), (128, 2.0568, 4601)]),
+    (FLAN_T5_XL, [(32, 0.7061, 3312), (64, 1.1367, 4184), (128, 1.9993, 4768)]),
+    (BART_LARGE, [(32, 0.2299, 12611), (64, 0.2522, 22007), (128, 0.3523, 31544)]),
+    (BART_LARGE, [(32, 0.2802, 10662), (64, 0.3430, 16209), (128, 0.4727, 23518)]),
+]
+
+
+def test_published_rates_are_an_eighth_to_a_quarter_of_the_limit() -> None:
+    """What the assumed share of `fleets/` rests on."""
+    shares: dict[str, list[float]] = {"t5": [], "bart": []}
+    for config, rows in PUBLISHED:
+        work = count_work(config)
+        for batch, seconds, tokens_per_second in rows:
+            outputs = round(tokens_per_second * seconds / batch)
+            share = share_of_limit(Roofline(work, H100, 2, 2, batch), lengths(batch, 350, outputs), seconds)
+            shares[config.model_type].append(share.value or 0)
+    assert [min(shares["t5"]), max(shares["t5"])] == pytest.approx([0.19, 0.21], abs=0.005)
+    assert [min(shares["bart"]), max(shares["bart"])] == pytest.approx([0.12, 0.26], abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("fleet", "group", "rates", "size"),
+    [
+        ("eight-h100", "h100", H100, 2),
+        ("hundred-mixed", "a100", Rates(312e12, 1.555e12), 2),
+        ("hundred-mixed", "v100", V100_SINGLE, 4),
+        ("hundred-mixed", "t4", T4_SINGLE, 4),
+        ("hundred-mixed", "cpu", Rates(1.5e12, 85e9), 4),
+    ],
+)
+def test_the_fleets_assume_a_fifth_of_the_limit(fleet: str, group: str, rates: Rates, size: int) -> None:
+    assumed = read_fleet(project_file(f"fleets/{fleet}.yaml")).devices[group]
+    roofline = Roofline(count_work(FLAN_T5_LARGE), rates, size, size, assumed.batch_size)
+    limit = 256 / sum(roofline.bounds(lengths(256, 330, 125)))
+    assert assumed.abstracts_per_second == pytest.approx(0.2 * limit, rel=0.02)
 
 
 ROWS, INPUTS, OUTPUTS = 3, 48, 40
