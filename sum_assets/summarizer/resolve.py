@@ -112,18 +112,24 @@ def _devices(gpu: GpuSettings) -> tuple[Device, ...]:
 def check_engine(spec: EngineSpec, gpu: GpuSettings, device: Device, settings: SummarizerSettings) -> None:
     """Raise UnsupportedError where an engine is missing or cannot serve a setting, whatever the model."""
     name = spec.name
+    if device.kind not in spec.devices:
+        raise UnsupportedError(
+            f"engine {name} serves {' and '.join(spec.devices)}, not {device.name}. Set device: {spec.devices[0]}."
+        )
+    if not spec.serves(device):
+        needed, (major, minor) = spec.capability or (0, 0), device.capability or (0, 0)
+        raise UnsupportedError(
+            f"engine {name} needs compute capability {needed[0]}.{needed[1]}, {device.name} has {major}.{minor}. "
+            "Set engine: transformers."
+        )
     if spec.environment:
-        environments.python_of(name)
+        environments.python_of(name, device.kind)
     elif spec.module and importlib.util.find_spec(spec.module) is None:
         raise UnsupportedError(f"engine {name} is not installed. `pip install 'sum-assets[{spec.extra}]'`.")
     if gpu.batch_tokens is not None and "batch_tokens" not in spec.settable:
         raise UnsupportedError(f"batch_tokens: engine {name} fills its batches itself. Set batch_size.")
     if settings.num_beams > 1 and not any("num_beams" in rules for rules in spec.rules.values()):
         raise UnsupportedError(f"num_beams {settings.num_beams}: engine {name} is greedy. Set num_beams: 1.")
-    if device.kind not in spec.devices:
-        raise UnsupportedError(
-            f"engine {name} serves {' and '.join(spec.devices)}, not {device.name}. Set device: {spec.devices[0]}."
-        )
     if gpu.quantization not in spec.quantizations:
         raise UnsupportedError(
             f"quantization {gpu.quantization}: engine {name} has {' and '.join(spec.quantizations)}."

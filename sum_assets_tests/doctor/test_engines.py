@@ -79,7 +79,7 @@ def test_the_screen_gives_each_reason_once(t5: Path) -> None:
         "quantization nf4, fp4: bitsandbytes needs compute capability 6.0, Tesla K80 has 3.7. Set none.",
     ) in findings
     by_engine = {f.subject: f for f in summarize(verdicts)}
-    assert by_engine["openvino"].message == "engine openvino is not installed. `sum-assets engine install openvino`."
+    assert by_engine["openvino"].message == "engine openvino serves cpu, not Tesla K80. Set device: cpu."
     assert "lead" not in by_engine, "it runs on the CPU"
 
 

@@ -222,7 +222,7 @@ def copying_worker(folder: Path, bad: int = 0, how: str = "") -> None:
     """Replace OpenVINO's worker by a quick one that ignores the model."""
     script = folder / f"worker-{os.getpid()}.py"
     script.write_text(_WORKER.replace("sys.argv[-2]", f'"{bad}"').replace("sys.argv[-1]", f'"{how}"'))
-    environments.python_of = lambda _: Path(sys.executable)
+    environments.python_of = lambda *_: Path(sys.executable)
     subprocess_engine.exported = lambda resolved: resolved.files.folder
     subprocess_engine.program = lambda _: script
     subprocess_engine.ANSWER_LIMIT = 1.0

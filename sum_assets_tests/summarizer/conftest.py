@@ -37,7 +37,7 @@ def echo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The engine openvino, with a worker that is quick and does not mind the model."""
     script = tmp_path / "echo.py"
     script.write_text(_ECHO)
-    monkeypatch.setattr("sum_assets.summarizer.engine_environments.python_of", lambda _: Path(sys.executable))
+    monkeypatch.setattr("sum_assets.summarizer.engine_environments.python_of", lambda *_: Path(sys.executable))
     monkeypatch.setattr(
         "sum_assets.summarizer.engines.subprocess_engine.exported", lambda resolved: resolved.files.folder
     )

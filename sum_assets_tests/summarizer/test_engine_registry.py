@@ -27,8 +27,12 @@ def test_the_engines_of_registry_settings_extras_and_environments_agree() -> Non
         assert spec.extra is None or spec.extra in extras
         assert set(spec.rules) == (set(spec.architectures) if spec.has_model else set())
         assert spec.name in str(GpuSettings.model_fields["engine"].description)
-    programs = {path.stem for path in environments.program("serve").parent.glob("*.txt")}
-    assert programs == set(installable_engines())
+    requirements = set()
+    for spec in (ENGINES[name] for name in installable_engines()):
+        assert spec.environment
+        assert set(spec.environment.builds) == set(spec.devices)
+        requirements |= {build.requirements for build in spec.environment.builds.values()}
+    assert requirements == {path.name for path in environments.program("serve").parent.glob("*.txt")}
 
 
 @pytest.mark.parametrize("name", list(ENGINES))

@@ -43,7 +43,7 @@ class WorkerGenerator:
         self._resolved = resolved
         variables = dict(os.environ)
         if resolved.spec.environment:
-            python, worker = environments.python_of(resolved.engine), resolved.engine
+            python, worker = environments.python_of(resolved.engine, resolved.device.kind), resolved.engine
             self._settings = _plain_settings(resolved, tokenizer)
         else:
             python, worker = Path(sys.executable), "sum_assets"
@@ -182,9 +182,8 @@ def exported(resolved: ModelSettings) -> Path:
     def build(folder: Path) -> None:
         check_weights(resolved)
         source = weights_folder(resolved.files)
-        command = [
-            str(part) for part in (environments.python_of(engine), program(f"{engine}_worker"), source, folder, weights)
-        ]
+        python = environments.python_of(engine, resolved.device.kind)
+        command = [str(part) for part in (python, program(f"{engine}_worker"), source, folder, weights)]
         ran = subprocess.run(command, capture_output=True, text=True)
         if ran.returncode:
             lines = ran.stderr.strip().splitlines()

@@ -30,9 +30,9 @@ def main() -> None:
     OUT.mkdir(exist_ok=True)
     for engine in installable_engines():
         try:
-            python_of(engine)
+            python_of(engine, "cpu")
         except UnsupportedError:
-            install(engine, console.print)
+            install(engine, "cpu", console.print)
     earlier = OUT / f"{_PASSES}.json"
     results: dict[str, Any] = json.loads(earlier.read_text()) if earlier.exists() else {}
     for arguments in (["db", "start"], ["init"], ["load", str(pubmed_file())]):

@@ -60,7 +60,7 @@ def _measure_peer(contestant: Contestant, corpus: Corpus) -> dict[str, Any]:
     resolved = corpus.resolved[contestant.model]
     python, model = Path(sys.executable), str(resolved.files.folder)
     if contestant.peer in ("openvino", "vllm"):
-        python = python_of(contestant.peer)
+        python = python_of(contestant.peer, "cpu")
     if contestant.peer == "openvino":
         chosen = resolve_settings(Preset.model_validate(contestant.preset), corpus.settings[contestant.model])
         assert isinstance(chosen, ModelSettings)

