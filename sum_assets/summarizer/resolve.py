@@ -65,7 +65,9 @@ def resolve(
     check_positions(settings, files.config)
     batch_size, batch_tokens = choose_batch(gpu, settings, spec, files.config, precision, devices)
     if gpu.workers_per_device > 1:
-        tokens = batch_tokens or batch_size * (settings.max_input_tokens + settings.max_output_tokens)
+        waits = spec.continuous and devices[0].kind == "cuda"  # there the KV cache takes what is free
+        rows = 1 if waits else batch_size
+        tokens = batch_tokens or rows * (settings.max_input_tokens + settings.max_output_tokens)
         need = predict(files.config, precision, gpu.quantization, tokens)
         for device in devices:
             check_memory(need, device, gpu.workers_per_device)
@@ -90,6 +92,7 @@ def resolve(
         workers_per_device=gpu.workers_per_device,
         threads_per_worker=gpu.threads_per_worker,
         ray_address=gpu.ray_address,
+        engine_options=gpu.engine_options,
         prompt_head=tuple(encoder.head),
         prompt_tail=tuple(encoder.tail),
     )
@@ -142,6 +145,11 @@ def check_engine(spec: EngineSpec, gpu: GpuSettings, device: Device, settings: S
         if "cuda_graphs" not in spec.settable:
             raise UnsupportedError(f"cuda_graphs: engine {name} decides about them by itself. Leave it out.")
         check_cuda_graphs(device, gpu.quantization)
+    for option in gpu.engine_options:
+        if device.kind not in (kinds := spec.options[option].devices):
+            raise UnsupportedError(
+                f"engine_options: {option} is for {' and '.join(kinds)}, not {device.name}. Leave it out."
+            )
 
 
 def _cuda_graphs(spec: EngineSpec, gpu: GpuSettings, device: Device) -> bool | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from sum_assets.summarizer.engine_options import check_options
 from sum_assets.summarizer.engine_registry import ENGINES
 from sum_assets.summarizer.types import Quantization
 
@@ -107,6 +108,15 @@ class GpuSettings(_Settings):
         "that compute a step faster than Python launches it. CUDA and engine transformers only. auto captures where a "
         "captured step gives the logits of a plain one.",
     )
+    engine_options: dict[str, Any] = Field(
+        default={}, description="Options of the engine's own library, by its names for them. Only vllm has any."
+    )
+
+    @field_validator("engine_options")
+    @classmethod
+    def _known_options(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        spec = ENGINES.get(info.data.get("engine", ""))  # one that is not valid is refused by itself
+        return check_options(spec.name, spec.options, value) if spec else value
 
     @field_validator("device")
     @classmethod

@@ -19,6 +19,7 @@ import torch
 from sum_assets.errors import UserError, WorkerError
 from sum_assets.summarizer import engine_environments as environments
 from sum_assets.summarizer.conversions import build_once
+from sum_assets.summarizer.device_lease import slots
 from sum_assets.summarizer.engine_environments import program
 from sum_assets.summarizer.engines.load_model import check_weights
 from sum_assets.summarizer.generation_rules import padding_token, stop_tokens
@@ -160,6 +161,8 @@ def _plain_settings(resolved: ModelSettings, tokenizer: Any) -> dict[str, Any]:
         "batches": resolved.batches,
         "threads": resolved.threads_per_worker or torch.get_num_threads() if resolved.device.kind == "cpu" else None,
         "device": resolved.device.torch_name,
+        "sharing": resolved.workers_per_device * slots(),
+        "options": dict(resolved.engine_options),
     }
 
 

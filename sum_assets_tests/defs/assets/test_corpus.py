@@ -347,6 +347,7 @@ def test_bad_configuration_fails_before_anything_is_written(
     ("section", "name", "value", "message"),
     [
         ("gpu", "batch_size", 0, "batch_size is at least 1, not 0"),
+        ("gpu", "engine_options", {"beams": 1}, "engine_options: engine transformers has no beams; it has none"),
         ("gpu", "device", "gpu", "device is auto, cpu, cuda, cuda:N or mps, not 'gpu'"),
         ("summarizer", "max_output_tokens", -5, "a limit is at least 1, not -5"),
     ],

@@ -1,10 +1,13 @@
 """One causal model on vLLM, for `serve.py`."""
 
+import fcntl
 import os
 import shutil
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ from typing import Any
 Finished = list[tuple[int, list[int]]]
 Generate = Callable[[list[list[int]]], Iterator[Finished]]
 
+#: The share of a GPU's memory that vLLM takes by default, about. The rest is for CUDA and for the step's own process.
+_MEMORY_SHARE = 0.9
 #: Tokens in a block of the KV cache. vLLM's default of 128 on a CPU is longer than the prefix that prompts share.
 _BLOCK = 32
 
@@ -61,6 +66,50 @@ def _compiles() -> bool:
     return not missing
 
 
+def engine_arguments(settings: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Return vLLM's EngineArgs for settings on a kind of device. What they leave out is vLLM's to choose."""
+    longest, batch = settings["max_input_tokens"] + settings["max_output_tokens"], settings["batch_size"]
+    arguments: dict[str, Any] = {
+        "model": settings["model"],
+        "skip_tokenizer_init": True,
+        "dtype": settings["precision"],
+        "max_model_len": longest,
+        "max_num_seqs": batch,
+        "enable_prefix_caching": True,  # all prompts share the instruction: one prefill serves all
+        "disable_log_stats": True,
+    }
+    if kind == "cpu":
+        arguments |= {
+            "block_size": _BLOCK,
+            # Otherwise vLLM takes nearly all memory for the KV cache, and fails if other programs use some.
+            "kv_cache_memory_bytes": 1,
+            "num_gpu_blocks_override": 1 + batch * -(-longest // _BLOCK),
+            "enforce_eager": not _compiles(),
+        }
+    elif settings["sharing"] > 1:
+        arguments["gpu_memory_utilization"] = round(_MEMORY_SHARE / settings["sharing"], 3)
+    options = dict(settings["options"])
+    speculation = {k: options.pop(k) for k in ("num_speculative_tokens", "prompt_lookup_max") if k in options}
+    if speculation:
+        arguments["speculative_config"] = {"method": "ngram", **speculation}
+    return arguments | options
+
+
+@contextmanager
+def _one_at_a_time(device: str) -> Iterator[None]:
+    """Wait while another process of the user's loads a model on the same GPU.
+
+    vLLM measures what memory is free, and would count what the other one takes meanwhile.
+    """
+    path = Path(tempfile.gettempdir(), f"sum_assets-vllm-{os.getuid()}-{device.replace('/', '-')}.lock")
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
 def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str, Any]]]:
     """Return the device's name, a function that generates, and one that returns the device's peak memory.
 
@@ -81,29 +130,8 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate, Callable[[], dict[str
         raise ValueError("vLLM serves causal models only; use another engine for a sequence-to-sequence model.")
     if current_platform.device_type != kind:
         raise ValueError(f"this vLLM serves {current_platform.device_type!r}, not {kind!r}; install vLLM for {kind}.")
-    longest, batch = settings["max_input_tokens"] + settings["max_output_tokens"], settings["batch_size"]
-    on_cpu: dict[str, Any] = {}
-    if kind == "cpu":
-        on_cpu = {
-            "block_size": _BLOCK,
-            # Otherwise vLLM takes nearly all memory for the KV cache, and fails if other programs use some.
-            "kv_cache_memory_bytes": 1,
-            "num_gpu_blocks_override": 1 + batch * -(-longest // _BLOCK),
-            "enforce_eager": not _compiles(),
-        }
-    engine = LLMEngine.from_engine_args(
-        EngineArgs(
-            model=settings["model"],
-            skip_tokenizer_init=True,
-            dtype=settings["precision"],
-            max_model_len=longest,
-            max_num_seqs=batch,
-            enable_prefix_caching=True,  # all prompts share the instruction: one prefill serves all
-            disable_log_stats=True,
-            **on_cpu,
-        ),
-        UsageContext.LLM_CLASS,
-    )
+    with _one_at_a_time(os.environ["CUDA_VISIBLE_DEVICES"]) if kind == "cuda" else nullcontext():
+        engine = LLMEngine.from_engine_args(EngineArgs(**engine_arguments(settings, kind)), UsageContext.LLM_CLASS)
     params = SamplingParams(
         temperature=0,
         repetition_penalty=settings["rules"].get("repetition_penalty", 1.0),
