@@ -1,7 +1,9 @@
 """How far a range is, and how often a run says so."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import psutil
@@ -37,8 +39,24 @@ class Progress:
         )
 
 
+_show: ContextVar[Callable[[Progress], object] | None] = ContextVar("show", default=None)
+
+
+@contextmanager
+def shown_by(show: Callable[[Progress], object]) -> Iterator[None]:
+    """Have the runs of this block, in this process, report to `show` after each batch, as a terminal wants it."""
+    token = _show.set(show)
+    try:
+        yield
+    finally:
+        _show.reset(token)
+
+
 class ProgressLog:
-    """Passes progress on now and then: as a line to `log`, less often as it is to `observe`."""
+    """Passes progress on now and then: as a line to `log`, less often as it is to `observe`.
+
+    Who asked with `shown_by` gets it at once.
+    """
 
     def __init__(self, name: str, log: Callable[[str], object], observe: Callable[[Progress], object]) -> None:
         self._name, self._log, self._observe = name, log, observe
@@ -46,6 +64,8 @@ class ProgressLog:
 
     def __call__(self, progress: Progress) -> None:
         """Take what a run reports after each batch."""
+        if show := _show.get():
+            show(progress)
         now = time.monotonic()
         if now - self._logged < LOG_EVERY:
             return

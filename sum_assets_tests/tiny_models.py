@@ -112,13 +112,13 @@ def save_untrained_t5(folder: Path, seed: int = 0) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def save_causal(folder: Path) -> None:
+def save_causal(folder: Path, positions: int = 512) -> None:
     """Save an untrained Llama, its weights so large that each input leads to another output."""
     torch.manual_seed(0)
     tokenizer = tiny_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=6,
-        num_key_value_heads=2, head_dim=8, max_position_embeddings=512, initializer_range=0.6, pad_token_id=0,
+        num_key_value_heads=2, head_dim=8, max_position_embeddings=positions, initializer_range=0.6, pad_token_id=0,
         eos_token_id=1, bos_token_id=3,
     )  # fmt: skip
     model = LlamaForCausalLM(config)

@@ -50,6 +50,20 @@ def init(
     ] = None,
 ) -> None:
     """Create or migrate the tables. With --source, summarize a table of your own."""
+    initialize(source, id_column, abstract_column, skip_bad_ids=skip_bad_ids, track=track, roles=roles)
+
+
+def initialize(
+    source: str | None,
+    id_column: str,
+    abstract_column: str,
+    *,
+    skip_bad_ids: bool = False,
+    track: bool | None = None,
+    roles: str | None = None,
+    advise: bool = True,
+) -> None:
+    """Do what `init` does; without `advise`, say nothing of an index that lacks."""
     from sum_assets.defs.instance import open_instance
 
     named = parse_roles(roles) if roles is not None else None
@@ -62,6 +76,9 @@ def init(
             _make_roles(connection, named)
         if source:
             _point(connection, source, id_column, abstract_column, skip_bad_ids)
+            if advise and scans_sequentially(connection, IdRange(0, 0)):
+                out.print("Reading a range needs an index on the ID, or it scans the whole table:")
+                out.print(index_advice(connection), markup=False, soft_wrap=True)
         elif track is not False:
             require_source(connection)
         if track:
@@ -98,9 +115,6 @@ def _point(connection: Connection, source: str, id_column: str, abstract_column:
         )
     if unusable := unusable_ids(connection):
         warn(unusable_problem(unusable, recorded_source(connection)).message)
-    if scans_sequentially(connection, IdRange(0, 0)):
-        out.print("Reading a range needs an index on the ID, or it scans the whole table:")
-        out.print(index_advice(connection), markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -2,8 +2,8 @@
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import groupby
@@ -22,7 +22,7 @@ from sum_assets.units import counted
 if TYPE_CHECKING:
     from sum_assets.doctor.engines import Find, Verdict
     from sum_assets.summarizer import GpuSettings, SummarizerSettings
-    from sum_assets.summarizer.types import Device
+    from sum_assets.summarizer.types import Architecture, Device
 
 app = typer.Typer()
 
@@ -35,17 +35,19 @@ _MARKS: dict[Level, tuple[str, str]] = {
 
 
 @dataclass
-class _Report:
+class Report:
     """What was found so far; `verdicts` say in full what the findings on engines say in short."""
 
     findings: list[Finding] = field(default_factory=list)
     model: str | None = None
+    architecture: "Architecture | None" = None
     devices: list["Device"] = field(default_factory=list)
     libraries: dict[str, str | None] = field(default_factory=dict)
     verdicts: list["Verdict"] = field(default_factory=list)
 
     @property
     def works(self) -> bool:
+        """Whether nothing keeps runs or the UI from working."""
         return all(finding.level != "failure" for finding in self.findings)
 
 
@@ -74,9 +76,9 @@ def doctor(
 
 def look_and_show(
     config: Path | None, model: str | None, host: str = "127.0.0.1", port: int = 3000, *, as_json: bool = False
-) -> _Report:
+) -> Report:
     """Look at all parts, and show each as soon as it is known, unless the report will be JSON."""
-    report = _Report()
+    report = Report()
     with _without_warnings():
         for title, findings in _look(report, config, model, host, port):
             report.findings += findings
@@ -99,7 +101,7 @@ def _without_warnings() -> Iterator[None]:
 
 
 def _look(
-    report: _Report, config: Path | None, model: str | None, host: str, port: int
+    report: Report, config: Path | None, model: str | None, host: str, port: int
 ) -> Iterator[tuple[str, list[Finding]]]:
     """Look at one part after the other: yield its title, and what was found."""
     with err.status("looking at the machine"):
@@ -111,6 +113,10 @@ def _look(
         for gpu, summarizer, find in settings:
             report.model = summarizer.model
             found += _look_at_model(gpu, summarizer, find)
+            with suppress(Exception):  # which a finding names
+                from sum_assets.summarizer.resolve import architecture_of
+
+                report.architecture = architecture_of(find(summarizer.model, summarizer.revision))
     yield f"Model {report.model or ''}", found
     known = {finding.message for finding in found}
     for _, summarizer, find in settings:
@@ -126,7 +132,7 @@ def _look(
     yield "Dagster", found
 
 
-def _look_at_machine(report: _Report) -> Iterator[Finding]:
+def _look_at_machine(report: Report) -> Iterator[Finding]:
     from sum_assets.doctor.machine import library_versions, look_at_devices, look_at_driver, look_at_libraries
 
     report.libraries = library_versions()
@@ -166,7 +172,7 @@ def _look_at_model(gpu: "GpuSettings", summarizer: "SummarizerSettings", find: "
 
 
 def _look_at_engines(
-    report: _Report, summarizer: "SummarizerSettings", find: "Find", known: set[str]
+    report: Report, summarizer: "SummarizerSettings", find: "Find", known: set[str]
 ) -> Iterator[tuple[str, list[Finding]]]:
     from sum_assets.doctor.engines import group_alike, judge_device, summarize
 
@@ -204,12 +210,14 @@ def _table(findings: Iterable[Finding]) -> Table:
     return table
 
 
-def _summary(findings: Iterable[Finding]) -> Text:
-    levels = [finding.level for finding in findings]
+def _summary(found: Sequence[Finding]) -> Text:
+    levels = [finding.level for finding in found]
     failures = counted(levels.count("failure"), "failure keeps", "failures keep")
     style, says = "bold red", f"{failures} runs or the UI from working."
     if "failure" not in levels:
         style, says = "bold", "Runs and the UI can work here."
     if "warning" in levels:
         says += f" {counted(levels.count('warning'), 'warning')}."
+    if any((finding.subject, finding.level) == ("tables", "warning") for finding in found):
+        says += " The next step is `sum-assets init`."
     return Text(says, style)

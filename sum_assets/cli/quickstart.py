@@ -1,8 +1,9 @@
 """The first hour in one command: it runs the other commands in turn, and prints each one."""
 
+import hashlib
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -11,17 +12,23 @@ from rich.panel import Panel
 
 from sum_assets.cli import benchmark, corpus, doctor, runs
 from sum_assets.cli import ranges as id_ranges
-from sum_assets.cli.console import err, out, read_yaml
+from sum_assets.cli.console import err, out, progress_bar, read_yaml, warn
 from sum_assets.defs.asset_names import PILOT_ROWS
 from sum_assets.errors import UserError
 from sum_assets.paths import shipped
+from sum_assets.progress import Progress, shown_by
+
+if TYPE_CHECKING:
+    from sum_assets.summarizer import SummarizerSettings
+    from sum_assets.summarizer.types import Architecture
 
 app = typer.Typer()
 
 #: Rows of a range, of a table that is large enough for ten of them.
 _MOST_ROWS = 10_000
 _RUN, _PILOT, _MODEL = Path("run.yaml"), Path("pilot.yaml"), Path("model.yaml")
-_OURS = "# Written by `sum-assets quickstart`, which overwrites it. Rename it before you change it.\n"
+#: The first line of our files. The digest is of the rest: a file that was edited is not overwritten.
+_OURS = "# Written by `sum-assets quickstart`, which replaces it until you change it ({digest}).\n"
 #: What `doctor` finds amiss before the first `init`, or what only the UI needs.
 _LATER = frozenset({"tables", "source", "index", "ID ranges", "storage", "port"})
 
@@ -53,17 +60,19 @@ def quickstart(
 
     judged = ["--model", model] if model else _config(config)
     _step(1, "what can run here", "doctor", *judged)
-    _look(config, model)
+    report = _look(config, model)
+    index_advised = any((one.subject, one.level) == ("index", "warning") for one in report.findings)
     columns = ["--id-column", id_column, "--abstract-column", abstract_column]
     _step(2, "the tables, and a view of yours", "init", "--source", source, *columns)
-    corpus.init(source, id_column, abstract_column)
+    corpus.initialize(source, id_column, abstract_column, advise=not index_advised)
     if model:
         config = _MODEL
-        _write(config, {"resources": {"summarizer": {"config": {"model": model}}}})
+        settings = {"model": model, "prompt": _prompt(report.architecture)}
+        _write(config, {"resources": {"summarizer": {"config": settings}}})
     rows = _range_rows()
     _step(3, "ID ranges, the parts of a full run", "ranges", "--rows", str(rows))
-    id_ranges.ranges(rows)
-    _pilot(config)
+    id_ranges.change_ranges(rows, advise=False)  # `init` did
+    _pilot(config, report.architecture)
     _step(5, f"register the sweep{_written(model)}", "sweep", str(sweep), *_config(config))
     benchmark.sweep(sweep, config)
     _step(6, "measure it: some minutes, more with a large model", "benchmark")
@@ -88,26 +97,37 @@ def _require_ours(*paths: Path) -> None:
     """Raise UserError where a file to write is there already, and somebody else's."""
     for path in paths:
         try:
-            ours = not path.exists() or path.read_text(encoding="utf-8").startswith(_OURS)
+            ours = not path.exists() or _is_as_written(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError):
             ours = False
         if not ours:
             raise UserError(
-                f"quickstart writes {path}, and this folder has another file of that name. Rename that, or start in "
-                "an empty folder."
+                f"quickstart writes {path}, and the one in this folder is yours, or was changed since quickstart wrote "
+                "it. Rename it, or start in an empty folder. `-c FILE` names a model and its prompt."
             )
+
+
+def _is_as_written(text: str) -> bool:
+    """Return whether a file is as quickstart wrote it, to the last character."""
+    first, _, rest = text.partition("\n")
+    return f"{first}\n" == _OURS.format(digest=_digest(rest))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     _require_ours(path)
     try:
-        path.write_text(_OURS + yaml.safe_dump(content), encoding="utf-8")
+        text = yaml.safe_dump(content)
+        path.write_text(_OURS.format(digest=_digest(text)) + text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error}") from error
 
 
-def _look(config: Path | None, model: str | None) -> None:
-    """Show the page of `doctor`. Raises UserError where something is amiss that no later step repairs."""
+def _look(config: Path | None, model: str | None) -> doctor.Report:
+    """Show the page of `doctor` and return it. Raises UserError where something is amiss that no later step repairs."""
     report = doctor.look_and_show(config, model)
     failed = {finding.subject for finding in report.findings if finding.level == "failure"}
     if failed - _LATER:
@@ -117,6 +137,27 @@ def _look(config: Path | None, model: str | None) -> None:
         )
     if failed:
         out.print(f"Not needed yet, or made by the next steps: {', '.join(sorted(failed))}.")
+    return report
+
+
+def _prompt(architecture: "Architecture | None") -> str:
+    """Return a prompt for a model of which only the name was given."""
+    from sum_assets.summarizer.user_settings import CAUSAL_PROMPT, DEFAULT_PROMPT
+
+    return CAUSAL_PROMPT if architecture == "causal" else DEFAULT_PROMPT
+
+
+def _show_prompt(settings: "SummarizerSettings", architecture: "Architecture | None", config: Path | None) -> None:
+    """Say which model gets which prompt, and where to change it."""
+    from sum_assets.summarizer.user_settings import DEFAULT_MODEL, DEFAULT_PROMPT
+
+    out.print(f"model {settings.model}, prompt {settings.prompt!r}", markup=False, soft_wrap=True)
+    if settings.model == DEFAULT_MODEL:
+        return
+    if config == _MODEL:
+        out.print(f"For another prompt, copy {_MODEL}, change the copy, and name it with -c instead of --model.")
+    elif architecture == "causal" and settings.prompt == DEFAULT_PROMPT:
+        warn(f"This prompt is that of {DEFAULT_MODEL}. Set `prompt` beside `model` in {config}.")
 
 
 def _range_rows() -> int:
@@ -131,9 +172,11 @@ def _range_rows() -> int:
     return max(PILOT_ROWS, min(_MOST_ROWS, count // 10))
 
 
-def _pilot(config: Path | None) -> None:
+def _pilot(config: Path | None, architecture: "Architecture | None") -> None:
     """Summarize some abstracts of the first range, publish nothing, and show a few."""
+    from sum_assets.benchmark.sweep import read_summarizer
     from sum_assets.defs.instance import open_instance, registered_ranges
+    from sum_assets.defs.resources import default_summarizer
 
     quiet = {"loggers": {"console": {"config": {"log_level": "WARNING"}}}}
     limit = {"ops": {"summaries": {"config": {"limit": PILOT_ROWS}}}}
@@ -142,8 +185,19 @@ def _pilot(config: Path | None) -> None:
     _write(_PILOT, {**read_yaml(config), **quiet, **limit})
     title = f"a pilot of {PILOT_ROWS} abstracts, not published"
     _step(4, title, "materialize", first.key, "-c", str(_PILOT), "--select", "summaries")
-    with err.status("summarizing: a minute or two, and longer while a model is fetched"):
-        runs.materialize(first.key, config=_PILOT, select="summaries")
+    default = default_summarizer()
+    _show_prompt(read_summarizer(config, default) if config else default, architecture, config)
+    with progress_bar() as bar:
+        task = bar.add_task("loading the model, and fetching it if it is not here", total=None)
+
+        def show(progress: Progress) -> None:
+            says = f"{progress.done} of {progress.total}, {progress.per_second:.2f} abstracts/s"
+            bar.update(task, description=says, completed=progress.done, total=progress.total)
+
+        with shown_by(show):
+            runs.materialize(first.key, config=_PILOT, select="summaries")
+        if not bar.tasks[0].completed:
+            bar.update(task, description="summarized before", completed=1, total=1)
     _show_examples(first.key)
 
 

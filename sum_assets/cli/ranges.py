@@ -34,6 +34,19 @@ def ranges(
     yes: Yes = False,
 ) -> None:
     """List the ID ranges. With --rows or --hours, add ranges for abstracts that are in none."""
+    change_ranges(rows, hours, reset=reset, repair=repair, yes=yes)
+
+
+def change_ranges(
+    rows: int | None,
+    hours: float | None = None,
+    *,
+    reset: bool = False,
+    repair: bool = False,
+    yes: bool = False,
+    advise: bool = True,
+) -> None:
+    """Do what `ranges` does; without `advise`, say nothing of what `init` warns of, too."""
     from sum_assets.defs.instance import forget_keys, open_instance, register_ranges, registered_keys, repair_ranges
 
     if rows is not None and hours is not None:
@@ -72,6 +85,8 @@ def ranges(
                 record_new(connection, added)
         every = sorted({*known, *added})
         out.print(f"{counted(len(added), 'ID range')} added, {len(every):,} in all: {every[0].key} to {every[-1].key}")
+        if not advise:
+            return
         if unusable := unusable_ids(connection):
             warn(unusable_problem(unusable, recorded_source(connection)).message)
         if scans_sequentially(connection, every[0]):

@@ -133,11 +133,10 @@ def _shown(value: Any) -> str:
 
 def look_at_instance() -> Iterator[Finding]:
     """Report the daemon and the pool of devices. Raises UserError where Dagster's storage does not answer."""
-    named = _named_home()
-    settings = _read(named / "dagster.yaml" if named else project_file("dagster.yaml"))
+    settings = _settings()
     if settings is None:  # Dagster would make files of its own there
         return
-    if _at(settings, "storage.custom.class") == SumAssetsStorage.__name__ and not _has_tables():
+    if _lacks_tables(settings):
         yield _finding("warning", "storage", "Dagster has no tables in the database yet. `sum-assets init` makes them.")
         return
     with open_instance() as instance:
@@ -146,10 +145,19 @@ def look_at_instance() -> Iterator[Finding]:
         yield _pool(instance)
 
 
-def _has_tables() -> bool:
+def _settings() -> Any:
+    """Return what the dagster.yaml in use holds; None where it cannot be read."""
+    named = _named_home()
+    return _read(named / "dagster.yaml" if named else project_file("dagster.yaml"))
+
+
+def _lacks_tables(settings: Any) -> bool:
+    """Return whether whoever opens the instance makes its tables: a doctor makes none."""
+    if _at(settings, "storage.custom.class") != SumAssetsStorage.__name__:
+        return False
     with connect() as connection:
         row = connection.execute(statement("dagster_schema_state"), {"schema": SCHEMA}).fetchone()
-    return bool(row and row[1])
+    return not (row and row[1])
 
 
 def _daemon(instance: dg.DagsterInstance) -> Finding:
@@ -185,6 +193,8 @@ def look_at_port(host: str, port: int) -> Iterator[Finding]:
         require_free(host, port)
     except UserError as taken:
         try:
+            if _lacks_tables(_settings()):  # then no UI of this database runs
+                raise taken
             with open_instance() as instance:
                 require_own_webserver(instance, url, seconds=3)
         except Exception as error:  # whatever keeps us from asking it

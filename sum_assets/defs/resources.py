@@ -16,6 +16,7 @@ from sum_assets.database.schema import require_schema
 from sum_assets.database.source_table import require_source
 from sum_assets.paths import in_demo
 from sum_assets.summarizer import GpuSettings, SummarizerSettings
+from sum_assets.summarizer.user_settings import CAUSAL_PROMPT
 
 
 class GpuResource(GpuSettings, dg.ConfigurableResource[Any]):
@@ -87,7 +88,7 @@ def demo_summarizer() -> SummarizerSettings:
     folder = Path(spec.submodule_search_locations[0])
     return SummarizerSettings(
         model=str(folder / "SmolLM2-135M-Instruct.Q4_1.gguf"),
-        prompt="Summarize this scientific abstract in plain language, in at most three sentences:\n\n",
+        prompt=CAUSAL_PROMPT,
         max_output_tokens=96,
     )
 

@@ -55,7 +55,7 @@ def look_at_database(devices: Sequence[str] = ()) -> list[Finding]:
             ):
                 found = findings_of("database", subject, partial(part, connection))
                 yield from found
-                if subject == "tables" and found[-1].level == "failure":
+                if subject == "tables" and found[-1].level != "ok":
                     return  # the others look into them
 
     return findings_of("database", "server", look)
@@ -103,8 +103,19 @@ def _server(connection: Connection) -> Iterator[Finding]:
 
 
 def _tables(connection: Connection) -> Iterator[Finding]:
+    if _is_new(connection):
+        yield _finding("warning", "tables", "Not set up yet. Make them: `sum-assets init`.")
+        return
     require_schema(connection)
     yield _finding("ok", "tables", f"the schema sum_assets is at version {schema_version(connection)} of {NEWEST}")
+
+
+def _is_new(connection: Connection) -> bool:
+    """Return whether neither we nor Dagster have made anything here: schemas may have been made for us."""
+    query = (
+        "SELECT FROM pg_class WHERE relnamespace IN (to_regnamespace('sum_assets'), to_regnamespace('dagster')) LIMIT 1"
+    )
+    return connection.execute(query).fetchone() is None
 
 
 def _rights(connection: Connection) -> Iterator[Finding]:

@@ -165,7 +165,8 @@ def _cuda_graphs(spec: EngineSpec, gpu: GpuSettings, device: Device) -> bool | N
     return None
 
 
-def _architecture(files: ModelFiles) -> Architecture:
+def architecture_of(files: ModelFiles) -> Architecture:
+    """Return the kind of a model."""
     return "sequence-to-sequence" if files.config.is_encoder_decoder else "causal"
 
 
@@ -182,7 +183,7 @@ def _model_class(files: ModelFiles, model: str) -> Any:
 
 
 def _check_architecture(spec: EngineSpec, files: ModelFiles, model: str) -> None:
-    if _architecture(files) not in spec.architectures:
+    if architecture_of(files) not in spec.architectures:
         raise UnsupportedError(
             f"engine {spec.name}: {model} is not a {' or '.join(spec.architectures)} model. Set engine: transformers."
         )
@@ -190,7 +191,7 @@ def _check_architecture(spec: EngineSpec, files: ModelFiles, model: str) -> None
 
 def _rules(spec: EngineSpec, files: ModelFiles, settings: SummarizerSettings) -> dict[str, Any]:
     """Return the rules of the model's generation settings. Raises UnsupportedError for one the engine would drop."""
-    applied = spec.rules[_architecture(files)]
+    applied = spec.rules[architecture_of(files)]
     rules = generation_rules(files, settings.num_beams)
     if settings.num_beams > 1 and files.config.model_type in _WITHOUT_BEAMS:
         raise UnsupportedError(

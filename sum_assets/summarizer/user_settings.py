@@ -20,6 +20,8 @@ DEFAULT_MODEL = "haining/scientific_abstract_simplification"
 #: The instruction this model was trained with, and the input limit of its training (its model card).
 DEFAULT_PROMPT = "summarize, simplify, and contextualize: "
 DEFAULT_INPUT_TOKENS = 672
+#: An instruction for causal models, which were trained with none in particular.
+CAUSAL_PROMPT = "Summarize this scientific abstract in plain language, in at most three sentences:\n\n"
 #: The day that Llama 3's chat templates print where they know no clock.
 DEFAULT_DATE = "2024-07-26"
 

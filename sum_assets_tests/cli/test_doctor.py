@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psycopg
 import pytest
 from dagster._daemon.types import DaemonHeartbeat
 from psycopg import Connection
@@ -122,8 +123,14 @@ def test_nothing_is_made(
     monkeypatch.setenv(URL_VARIABLE, empty_database_url)
     monkeypatch.setenv("SUM_ASSETS_HOME", str(tmp_path / "home"))
     code, report = look("--model", t5)
-    assert (code, set(failures(report))) == (1, {"tables"})
+    assert (code, failures(report)) == (0, {})
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        code, report = look("--model", t5, "--port", other.getsockname()[1])
+    assert (code, set(failures(report))) == (1, {"port"})
     assert not (tmp_path / "home").exists()
+    with psycopg.connect(empty_database_url) as connection:
+        query = "SELECT to_regnamespace('sum_assets'), to_regnamespace('dagster')"
+        assert connection.execute(query).fetchone() == (None, None)
 
 
 @pytest.mark.usefixtures("instance")

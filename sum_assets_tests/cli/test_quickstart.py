@@ -7,8 +7,11 @@ import pytest
 import yaml
 from psycopg import connect
 
+from sum_assets.cli import benchmark
+from sum_assets.errors import UserError
 from sum_assets.paths import URL_VARIABLE
-from sum_assets_tests.tiny_models import save_untrained_t5, sentence
+from sum_assets.summarizer.user_settings import CAUSAL_PROMPT, DEFAULT_PROMPT
+from sum_assets_tests.tiny_models import save_causal, save_untrained_t5, sentence
 
 Run = Callable[..., tuple[int, str, str]]
 SOURCE = ("--source", "public.abstracts", "--id-column", "pmc_id")
@@ -60,6 +63,55 @@ def test_from_a_table_to_a_configuration_and_again(run: Run, folder: Path, empty
     assert (folder / "run.yaml").read_text() == configuration
 
 
+@pytest.fixture
+def _no_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop after the pilot."""
+
+    def stop(*_: object) -> None:
+        raise UserError("stopped")
+
+    monkeypatch.setattr(benchmark, "sweep", stop)
+
+
+@pytest.mark.usefixtures("_no_benchmark")
+def test_a_model_by_its_name_alone(run: Run, folder: Path) -> None:
+    """Its prompt fits its kind and is printed; the pilot shows its progress; advice comes once."""
+    save_causal(folder / "llama", positions=1024)
+    words = ("quickstart", *SOURCE, "--sweep", "sweep.yaml", "--model", "llama")
+    code, out, err = run(*words)
+    assert (code, err.endswith("stopped\n")) == (1, True), err
+    assert f"model llama, prompt {CAUSAL_PROMPT!r}" in out
+    settings = {"model": "llama", "prompt": CAUSAL_PROMPT}
+    assert yaml.safe_load((folder / "model.yaml").read_text()) == {"resources": {"summarizer": {"config": settings}}}
+    assert "Not set up yet" in out
+    assert "FAIL" not in out
+    assert "32 of 32, " in err
+    assert " abstracts/s" in err
+    assert (out + err).count("CREATE INDEX") == 1
+
+    code, out, err = run(*words)
+    assert (code, "summarized before" in err) == (1, True), err
+    assert (out + err).count("CREATE INDEX") == 1, "doctor's own, this time"
+
+    path = folder / "model.yaml"
+    edited = path.read_text().replace("plain language", "Finnish")
+    path.write_text(edited)
+    code, out, err = run(*words)
+    assert (code, out, path.read_text()) == (1, "", edited)
+    assert "quickstart writes model.yaml, and the one in this folder is yours, or was changed since" in err
+
+
+@pytest.mark.usefixtures("_no_benchmark")
+def test_a_causal_model_with_the_prompt_of_another_is_warned_of(run: Run, folder: Path) -> None:
+    save_causal(folder / "llama")
+    settings = {"model": "llama", "max_input_tokens": 64, "max_output_tokens": 16}
+    (folder / "causal.yaml").write_text(yaml.safe_dump({"resources": {"summarizer": {"config": settings}}}))
+    _, out, err = run("quickstart", *SOURCE, "--sweep", "sweep.yaml", "-c", "causal.yaml")
+    assert f"model llama, prompt {DEFAULT_PROMPT!r}" in out
+    assert "Set `prompt` beside `model` in causal.yaml." in err
+    assert not (folder / "model.yaml").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -83,5 +135,5 @@ def test_a_file_of_the_users_own_stays(run: Run, folder: Path) -> None:
     (folder / "run.yaml").write_text("resources: {}\n")
     code, out, err = run("quickstart", *SOURCE)
     assert (code, out) == (1, "")
-    assert "quickstart writes run.yaml" in err
+    assert "quickstart writes run.yaml, and the one in this folder is yours" in err
     assert (folder / "run.yaml").read_text() == "resources: {}\n"

@@ -87,8 +87,20 @@ def test_a_source_that_was_dropped_does_not_hide_the_rest(database: Connection, 
 def test_no_tables_yet(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(URL_VARIABLE, empty_database_url)
     found = look()
-    assert levels(found) == {"server": "ok", "rights": "ok", "tables": "failure"}
+    assert levels(found) == {"server": "ok", "rights": "ok", "tables": "warning"}
+    assert found["tables"][1] == "Not set up yet. Make them: `sum-assets init`."
+
+
+@pytest.mark.usefixtures("instance")
+def test_half_of_the_tables_is_a_failure(database: Connection) -> None:
+    database.execute("DROP SCHEMA sum_assets CASCADE")
+    found = look()
+    assert levels(found)["tables"] == "failure"
     assert found["tables"][1].endswith("has no schema sum_assets. Run `sum-assets init`.")
+    database.execute("DROP SCHEMA dagster CASCADE; CREATE SCHEMA sum_assets; CREATE TABLE sum_assets.id_range (i int)")
+    assert look()["tables"][0] == "failure"
+    database.execute("DROP TABLE sum_assets.id_range")
+    assert look()["tables"][0] == "warning", "the schema alone was made for us"
 
 
 def test_tables_of_an_older_version(database: Connection) -> None:
