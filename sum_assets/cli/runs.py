@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +40,39 @@ def materialize(
         result = run(instance, first, last, run_config, [name for name in select.split(",") if name])
     if not result.success:
         raise UserError(failure_message(result))
+
+
+@app.command()
+def work(
+    first: Annotated[str | None, typer.Argument(help="The first ID range. Default: all ranges.")] = None,
+    last: Annotated[str | None, typer.Argument(help="The last ID range. Default: only the first.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Run configuration, a YAML file.")] = None,
+) -> None:
+    """Summarize and publish the ID ranges that nobody has, one after the other in this process, until none is left.
+
+    Start as many as there are devices, on any hosts: no two do the same range. Ranges that are published are left.
+    """
+    from sum_assets.database.reconnect import open_database
+    from sum_assets.defs.instance import await_database, open_instance, registered_ranges, require_span, valid_job
+    from sum_assets.defs.work import work as take_ranges
+
+    run_config = read_yaml(config)
+    valid_job(run_config)
+    await_database(run_config)
+    with open_instance() as instance, open_database() as database:
+        ends = require_span(instance, first, last or first) if first else None
+        ranges = [r for r in registered_ranges(instance) if not ends or ends[0] <= r <= ends[1]]
+        if not ranges:
+            raise UserError("There are no ID ranges to work on. Add some: `sum-assets ranges --rows N`.")
+        log = partial(out.print, markup=False, soft_wrap=True)
+        report = take_ranges(instance, database, ranges, run_config, log)
+    others = f" {counted(report.with_others, 'range is', 'ranges are')} with others." if report.with_others else ""
+    out.print(f"{counted(len(report.done), 'ID range')} done here, and none is free.{others}")
+    if report.failed:
+        raise UserError(
+            f"{counted(len(report.failed), 'ID range')} failed, the first {next(iter(report.failed)).key}. `sum-assets "
+            "status` says why."
+        )
 
 
 @app.command()

@@ -32,6 +32,8 @@ RELEASE = 5.0
 PATIENCE = 5.0
 
 _log = logging.getLogger(__name__)
+#: What this process holds now, by run and range.
+_held: dict[tuple[str, IdRange], "Lease"] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +104,16 @@ def range_lease(database: Database, id_range: IdRange, run_id: str) -> Iterator[
     """Hold a range alone. Raises RangeError, at once, where another run works on part of it.
 
     The lease of a dead process is taken over: at once on its own machine, elsewhere when it expires. A run always
-    gets back its own. The heartbeat is a thread with a connection of its own. A session that has stopped, and holds a
-    lock on the lease of a dead process, is ended.
+    gets back its own; inside a block that holds the very range, the outer one keeps it. The heartbeat is a thread with
+    a connection of its own. A session that has stopped, and holds a lock on the lease of a dead process, is ended.
     """
+    if outer := _held.get((run_id, id_range)):
+        database.run(_change_on, outer)
+        yield outer
+        return
     lease = Lease(uuid.uuid4().hex, id_range)
     database.run(_take, lease, run_id, database.url)
+    _held[run_id, id_range] = lease
     done = threading.Event()
     threading.Thread(target=_renew, args=[database.url, lease.token, done], daemon=True).start()
     failure = None
@@ -116,6 +123,7 @@ def range_lease(database: Database, id_range: IdRange, run_id: str) -> Iterator[
         failure = first_line(error)
         raise
     finally:
+        del _held[run_id, id_range]
         done.set()
         # Where this fails or takes long, the lease ends with this process, or by itself.
         release = threading.Thread(target=_release, args=[database.url, lease.token, failure], daemon=True)
@@ -157,6 +165,13 @@ def _take(connection: Connection, lease: Lease, run_id: str, url: str) -> None:
             f"The lease of {lease.id_range.key} is free, but another session locks it: {ending.left or 'unknown'}. End "
             "it, SELECT pg_terminate_backend(PROCESS), as its own role or as a superuser. Then run this again."
         ) from error
+
+
+def _change_on(connection: Connection, lease: Lease) -> None:
+    """Drop what was counted of a range that we hold, as taking it does."""
+    with transaction(connection):
+        lease.hold(connection)
+        connection.execute(statement("range_count_changed"), {"lo": lease.id_range.lo, "hi": lease.id_range.hi})
 
 
 def _taken(id_range: IdRange, present: list[Holder]) -> RangeError:

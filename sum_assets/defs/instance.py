@@ -1,11 +1,12 @@
 """Opens the Dagster instance of the home in use, and runs the job on it."""
 
 import os
-import shutil
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -28,7 +29,7 @@ from sum_assets.defs.lost_runs import end_lost_runs
 from sum_assets.defs.partitions import id_ranges, require_ascending
 from sum_assets.defs.resources import PostgresResource
 from sum_assets.defs.storage import SortedPartitionsStorage
-from sum_assets.errors import UserError
+from sum_assets.errors import StoppedError, UserError
 from sum_assets.id_range import IdRange
 from sum_assets.paths import dagster_dir, home, in_demo, project_file
 
@@ -49,8 +50,19 @@ def prepare_home() -> None:
         return
     folder = dagster_dir(home())
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(project_file("dagster.yaml"), folder / "dagster.yaml")
+    _install(project_file("dagster.yaml"), folder / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(folder)
+
+
+def _install(source: Path, target: Path) -> None:
+    """Copy a file in one step: a process that begins at the same time, on any host, never reads half of it."""
+    content = source.read_bytes()
+    if target.is_file() and target.read_bytes() == content:
+        return
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as new:
+        new.write(content)
+    os.chmod(new.name, 0o644)
+    os.replace(new.name, target)
 
 
 @contextmanager
@@ -163,11 +175,12 @@ def materialize(
     run_config: Mapping[str, Any],
     select: Sequence[str] = (),
     log_level: str = "INFO",
+    run_id: str | None = None,
 ) -> dg.ExecuteInProcessResult:
     """Run `summarize_corpus` for one partition, or in one run for all from `first` to `last`.
 
-    `select` names the assets to materialize; none means all. Raises UserError where names or configuration do
-    not fit the job.
+    `select` names the assets to materialize; none means all. `run_id` is that of a lease that the caller holds.
+    Raises UserError where names or configuration do not fit the job.
     """
     job = valid_job(run_config)
     run_config = {"loggers": {"console": {"config": {"log_level": log_level}}}, **run_config}
@@ -175,7 +188,7 @@ def materialize(
         if name not in CORPUS_ASSETS:
             raise UserError(f"The job {SUMMARIZE} has no asset {name!r}. It has: {', '.join(CORPUS_ASSETS)}.")
     span = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last} if last else None
-    run_id = str(uuid.uuid4())
+    run_id = run_id or str(uuid.uuid4())
     try:
         with _recorded(instance, run_id):
             return job.execute_in_process(
@@ -205,6 +218,17 @@ def _recorded(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
         with recorded_process(database, run_id):
             database.close()  # the heartbeat has its own
             yield
+
+
+def was_stopped(result: dg.ExecuteInProcessResult) -> bool:
+    """Return whether somebody asked a run to stop, by a signal or by `stop_at`."""
+    for event in result.all_events:
+        error = getattr(event.event_specific_data, "error", None)
+        while error:
+            if error.cls_name == StoppedError.__name__ or "Interrupted" in str(error.cls_name):
+                return True
+            error = error.cause
+    return False
 
 
 def failure_message(result: dg.ExecuteInProcessResult) -> str:

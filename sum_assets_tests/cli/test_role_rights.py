@@ -185,6 +185,7 @@ def walked(lab: Lab, files: Path) -> set[str]:
     assert walk("ranges").split() == KEYS
     walk("ranges", "--repair")
     walk("materialize", KEYS[0], *config)
+    assert "0 ID ranges done here" in walk("work", KEYS[0], *config)
     walk("ranges", "--hours", 1)
     with connect(lab.bob) as bob:
         (fingerprint,) = bob.execute("SELECT fingerprint FROM sum_assets.generated_summary").fetchone() or ("",)
@@ -300,6 +301,7 @@ WRITES: tuple[tuple[str, ...], ...] = (
     ("ranges", "--rows", "5", "--reset", "--yes"),
     ("ranges", "--hours", "1", "--reset", "--yes"),
     ("materialize", KEYS[0], "-c", "run.yaml"),
+    ("work", KEYS[1], "-c", "run.yaml"),
     ("backfill", "--url", "http://127.0.0.1:1"),
     ("sweep", "sweep.yaml"),
     ("benchmark", "--force"),

@@ -18,9 +18,11 @@ from sum_assets.abstract import Summary
 from sum_assets.database import range_lease as leases
 from sum_assets.database.connection import connect, transaction
 from sum_assets.database.processes import process_start
+from sum_assets.database.range_count import begin_count, record_count, recorded_counts
 from sum_assets.database.range_lease import holders, range_lease
 from sum_assets.database.reconnect import Database, open_database
 from sum_assets.database.results import ResultStore
+from sum_assets.database.verify import verify_range
 from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
 
@@ -42,6 +44,21 @@ def test_a_range_is_one_runs_alone(ours: Database, database: Connection) -> None
             ):
                 pass
         assert [(h.run_id, h.alive) for h in holders(database)] == [("first", True), ("second", True)]
+    assert holders(database) == []
+
+
+def test_an_inner_block_of_the_same_run_leaves_the_lease_to_the_outer(ours: Database, database: Connection) -> None:
+    """But what was counted of the range holds no longer."""
+    with range_lease(ours, RANGE, "first") as outer:
+        record_count(database, RANGE, verify_range(database, RANGE), begin_count(database, RANGE))
+        assert recorded_counts(database)
+        with range_lease(ours, RANGE, "first") as inner:
+            assert inner == outer
+            assert recorded_counts(database) == {}
+        assert [(h.token, h.alive) for h in holders(database)] == [(outer.token, True)]
+        with pytest.raises(ValueError, match="no"), range_lease(ours, RANGE, "first"):
+            raise ValueError("no")
+        assert [(h.token, h.failure) for h in holders(database)] == [(outer.token, None)]
     assert holders(database) == []
 
 

@@ -2,6 +2,7 @@
 
 import configparser
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -71,3 +72,25 @@ def test_the_installer_is_a_shell_script_that_says_how_to_call_it() -> None:
     text = (DEPLOY / "install").read_text()
     for unit in {path.stem.removeprefix("sum-assets-") for path in UNITS}:
         assert re.search(rf"units=.*\b{unit}\b", text), unit
+
+
+def sbatch(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the batch script as Slurm does, in a folder whose `sum-assets` says what it was given."""
+    program = folder / ".venv" / "bin" / "sum-assets"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text('#!/bin/sh\necho "$SUM_ASSETS_DATABASE_URL: $*"\n')
+    program.chmod(0o755)
+    return subprocess.run(
+        ["bash", str(DEPLOY / "sum-assets.sbatch"), *words],
+        cwd=folder, env=os.environ | {"XDG_CONFIG_HOME": str(folder)}, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_a_batch_job_takes_the_url_from_a_file_of_the_users_own(tmp_path: Path) -> None:
+    settings = tmp_path / "sum_assets.env"
+    settings.write_text("SUM_ASSETS_DATABASE_URL='postgresql://lab/x'\n")
+    settings.chmod(0o644)
+    assert "chmod 600" in sbatch(tmp_path, "run.yaml").stderr
+    settings.chmod(0o600)
+    assert sbatch(tmp_path, "run.yaml").stdout == "postgresql://lab/x: work --config run.yaml\n"
+    assert (sbatch(tmp_path).returncode, "usage: sbatch" in sbatch(tmp_path).stderr) == (2, True)
