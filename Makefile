@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PORT := 3000
 
-.PHONY: demo test test-slow test-k80 ui check prove-gate prove-models prove-gpu prove-overlap prove-corpus prove-projection prove-simulation prove-deploy prove-slurm bench-engines faults corpus
+.PHONY: demo test test-slow test-k80 ui check prove-gate prove-models prove-gpu prove-overlap prove-corpus prove-projection prove-simulation prove-deploy prove-compose prove-slurm bench-engines faults corpus
 
 demo: .venv/demo-installed
 	$(BIN)/sum-assets demo
@@ -58,6 +58,10 @@ prove-simulation: .venv/installed
 # Two minutes, installation apart: a backfill through deploy/ and Ray, a run of it terminated, a host of it lost.
 prove-deploy: .venv-deploy/installed
 	HF_HUB_OFFLINE=1 .venv-deploy/bin/python -m sum_assets_tests.evidence.prove_deploy
+
+# A minute: the processes of deploy/compose.yaml, without Docker, behind nginx with a login. Needs nginx.
+prove-compose: .venv/installed
+	$(BIN)/python -m sum_assets_tests.evidence.prove_compose
 
 # Two minutes: an array of Slurm jobs on this host, one of them stopped, one killed. As root, with slurmctld, slurmd, munge.
 prove-slurm: .venv/installed

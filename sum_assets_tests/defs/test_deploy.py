@@ -2,11 +2,15 @@
 
 import configparser
 import importlib.util
+import itertools
 import os
 import re
 import shutil
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -94,3 +98,64 @@ def test_a_batch_job_takes_the_url_from_a_file_of_the_users_own(tmp_path: Path) 
     settings.chmod(0o600)
     assert sbatch(tmp_path, "run.yaml").stdout == "postgresql://lab/x: work --config run.yaml\n"
     assert (sbatch(tmp_path).returncode, "usage: sbatch" in sbatch(tmp_path).stderr) == (2, True)
+
+
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if name != "postgres"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_command_of_the_compose_file_is_there(name: str) -> None:
+    executable, *words = OURS[name]["command"]
+    assert (Path(sys.executable).parent / executable).exists()
+    for word in (word for word in words if word.startswith("/opt/sum_assets/")):
+        assert (DEPLOY.parent / word.removeprefix("/opt/sum_assets/")).exists()
+    flags = [word for word in words if word.startswith("-")]
+    command = [str(Path(sys.executable).parent / executable), *itertools.takewhile(lambda w: w not in flags, words)]
+    said = subprocess.run([*command, "--help"], capture_output=True, text=True).stdout
+    assert [flag for flag in flags if not re.search(rf"(?<!\S){flag}\b", said)] == []
+
+
+def test_the_processes_of_the_compose_file_find_each_other() -> None:
+    (origin,) = location_origins_from_yaml_paths([str(DEPLOY / "compose_workspace.yaml")])
+    code = " ".join(SERVICES["code"]["command"])
+    assert origin.host in SERVICES  # type: ignore[attr-defined]
+    assert f"-h 0.0.0.0 -p {origin.port} " in code  # type: ignore[attr-defined]
+    assert SERVICES["webserver"]["ports"] == ["127.0.0.1:3000:3000"], "the UI has no passwords"
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["webserver"]
+    for service in SERVICES.values():
+        assert set(service.get("depends_on", {})) <= set(SERVICES)
+        assert {volume.partition(":")[0] for volume in service["volumes"]} <= set(COMPOSE["volumes"])
+    gpu = yaml.safe_load((DEPLOY / "compose.gpu.yaml").read_text())
+    assert set(gpu["services"]) == {"code"}
+    for path in re.findall(r"\.\./(\S+)", (DEPLOY / "compose.yaml").read_text()):
+        assert (DEPLOY.parent / path).exists()
+
+
+def test_no_password_is_in_the_compose_file() -> None:
+    """Each is a variable, which stands in no file of ours and is documented."""
+    text = (DEPLOY / "compose.yaml").read_text()
+    variables = set(re.findall(r"\$\{(\w+)", text))
+    page = (DEPLOY.parent / "docs" / "reference" / "environment.md").read_text()
+    assert variables
+    assert [name for name in variables if f"`{name}`" not in page] == []
+    for service in SERVICES.values():
+        for name, value in service["environment"].items():
+            assert "PASSWORD" not in name or value.startswith("${"), name
+            assert not re.search(r"://[^/@]*:[^/@]*@", value), name
+    assert "/deploy/.env" in (DEPLOY.parent / ".gitignore").read_text().splitlines()
+
+
+def test_the_image_gets_all_that_the_package_needs() -> None:
+    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    assert ignored[0] == "*"
+    kept = {line.removeprefix("!") for line in ignored if line.startswith("!")}
+    assert [path for path in kept if not (DEPLOY.parent / path).exists()] == []
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert {"constraints.txt", "README.md", *wheel["packages"], *wheel["force-include"]} <= kept
+    text = (DEPLOY / "Dockerfile").read_text()
+    home = SERVICES["code"]["volumes"][0].partition(":")[2]
+    assert f"SUM_ASSETS_HOME={home} " in text
+    assert f"DAGSTER_HOME={home}/dagster " in text
