@@ -72,8 +72,7 @@ def plan(connection: Connection, sweep: Sweep, summarizer: SummarizerSettings) -
         preset = presets[name]
         cell_ids = sample[: sweep.baseline_sample] if preset.naive else sample
         settings = {
-            # Without options, cells keep the keys that they had before there were any.
-            "preset": preset.model_dump(exclude=None if preset.engine_options else {"engine_options"}),
+            "preset": preset.model_dump(),
             "summarizer": summarizer.model_dump(),
             "warm_up": sweep.warm_up,
             "versions": versions | versions_of(preset.engine),

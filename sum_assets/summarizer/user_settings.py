@@ -24,7 +24,6 @@ DEFAULT_INPUT_TOKENS = 672
 CAUSAL_PROMPT = "Summarize this scientific abstract in plain language, in at most three sentences:\n\n"
 #: The day that Llama 3's chat templates print where they know no clock.
 DEFAULT_DATE = "2024-07-26"
-
 #: Names that `apply_chat_template` gives a meaning of its own.
 _RESERVED_OPTIONS = frozenset(
     {
@@ -87,13 +86,12 @@ class GpuSettings(_Settings):
     )
     batch_size: int | None = Field(
         default=None,
-        description="Abstracts per batch, at least 1, or auto: what the device's memory holds, and no more than pays. "
-        "It is halved automatically when memory runs out.",
+        description="Abstracts per batch, at least 1, or auto: what the memory holds, and no more than pays. It is "
+        "halved automatically when memory runs out.",
     )
     batch_tokens: int | None = Field(
         default=None,
-        description="Tokens per batch at most: (longest input + output limit) x rows. A batch then holds many short "
-        "abstracts or few long ones.",
+        description="Tokens per batch: (longest input + output limit) x rows, for many short or few long abstracts.",
     )
     quantization: Quantization = Field(
         default="none",
@@ -106,9 +104,8 @@ class GpuSettings(_Settings):
     )
     cuda_graphs: bool | None = Field(
         default=None,
-        description="Capture each decoding step as a CUDA graph and replay it: true, false or auto. This helps GPUs "
-        "that compute a step faster than Python launches it. CUDA and engine transformers only. auto captures where a "
-        "captured step gives the logits of a plain one.",
+        description="Capture each decoding step as a CUDA graph: true, false or auto, if it gives a plain step's "
+        "logits. It helps GPUs that compute faster than Python launches. CUDA and engine transformers only.",
     )
     engine_options: dict[str, Any] = Field(
         default={}, description="Options of the engine's own library, by its names for them. Only vllm has any."
