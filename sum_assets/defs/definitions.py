@@ -19,6 +19,7 @@ from sum_assets.defs.sensors import (
     end_runs_without_a_process,
     grow_id_ranges,
     record_corpus_status,
+    report_measured_presets,
     summarize_edited_ranges,
     summarize_new_ranges,
 )
@@ -44,6 +45,7 @@ defs = dg.Definitions(
         end_runs_without_a_process,
         grow_id_ranges,
         record_corpus_status,
+        report_measured_presets,
         summarize_edited_ranges,
         summarize_new_ranges,
     ],

@@ -17,7 +17,8 @@ from sum_assets.defs.range_events import newest_materialization
 from sum_assets.id_range import IdRange
 
 _S = dg.DagsterRunStatus
-_UNFINISHED = [_S.QUEUED, _S.NOT_STARTED, _S.STARTING, _S.STARTED, _S.CANCELING]
+#: The statuses of runs that wait or work.
+UNFINISHED = [_S.QUEUED, _S.NOT_STARTED, _S.STARTING, _S.STARTED, _S.CANCELING]
 
 
 def runs_of_edited(
@@ -85,7 +86,7 @@ def _request(group: Sequence[IdRange], resources: dict[str, Any], cause: str) ->
 
 
 def _spans_in_runs(instance: dg.DagsterInstance) -> Iterator[tuple[str, str]]:
-    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
         key = run.tags.get(PARTITION_NAME_TAG, "")
         first = run.tags.get(ASSET_PARTITION_RANGE_START_TAG, key)
         yield first, run.tags.get(ASSET_PARTITION_RANGE_END_TAG, key)

@@ -1,4 +1,4 @@
-"""Adds ID ranges as the corpus grows, summarizes edited ones, ends lost runs, and records how far a backfill is."""
+"""Adds ID ranges as the corpus grows, summarizes edited ones, ends lost runs, and records and reports what was done."""
 
 import time
 from collections.abc import Iterator
@@ -12,11 +12,20 @@ from sum_assets.database.corpus_status import corpus_status
 from sum_assets.database.count_ranges import count_edited
 from sum_assets.database.range_registry import parse_keys
 from sum_assets.database.ranges import full_ranges
-from sum_assets.defs.asset_names import CORPUS_ASSETS, CORPUS_STATUS, JOBS_WITHOUT_TABLE, SUMMARIZE
+from sum_assets.defs.asset_names import (
+    BENCHMARK,
+    CORPUS_ASSETS,
+    CORPUS_STATUS,
+    JOBS_WITHOUT_TABLE,
+    MEASURE,
+    REPORT,
+    SUMMARIZE,
+)
 from sum_assets.defs.edited_runs import runs_of_edited, runs_of_new
 from sum_assets.defs.lost_runs import CodeServer, end_lost_runs
 from sum_assets.defs.metadata import status_metadata
 from sum_assets.defs.partitions import id_ranges
+from sum_assets.defs.report_runs import run_to_report
 from sum_assets.defs.resources import PostgresResource
 from sum_assets.errors import UserError
 
@@ -119,7 +128,8 @@ def record_corpus_status(
     context: dg.SensorEvaluationContext, postgres: PostgresResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Record the status of the corpus while a backfill goes on, and once more after its end."""
-    goes_on, cursor = _backfill_goes_on(context.instance), context.cursor or _IDLE
+    goes_on = bool(_assets_in_backfills(context.instance) & set(CORPUS_ASSETS))
+    cursor = context.cursor or _IDLE
     if not goes_on and cursor == _IDLE:
         return dg.SkipReason("No backfill of ID ranges goes on.")
     if goes_on and cursor != _IDLE and time.time() < float(cursor):
@@ -136,12 +146,30 @@ def record_corpus_status(
     )
 
 
-def _backfill_goes_on(instance: dg.DagsterInstance) -> bool:
+@dg.sensor(
+    job_name=REPORT,
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,  # a report takes seconds, and nothing is measured meanwhile
+    description="Makes `benchmark_report` again when presets were measured, and no other waits or is being measured.",
+)
+def report_measured_presets(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Request a report of what runs have measured since the last one, once."""
+    waits = BENCHMARK in _assets_in_backfills(context.instance)
+    run_id = None if waits else run_to_report(context.instance)
+    if run_id is None:
+        return dg.SkipReason("Nothing was measured since the last report, or it is being measured now.")
+    return dg.RunRequest(run_key=run_id)
+
+
+def _assets_in_backfills(instance: dg.DagsterInstance) -> set[str]:
+    """Return the assets of the backfills that go on."""
     statuses = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
-    backfills = instance.get_backfills(filters=BulkActionsFilter(statuses=statuses))
-    return any(
-        backfill.job_name not in JOBS_WITHOUT_TABLE
-        if backfill.asset_selection is None
-        else any(key.to_user_string() in CORPUS_ASSETS for key in backfill.asset_selection)
-        for backfill in backfills
-    )
+    assets: set[str] = set()
+    for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=statuses)):
+        if backfill.asset_selection is not None:
+            assets |= {key.to_user_string() for key in backfill.asset_selection}
+        elif backfill.job_name == MEASURE:
+            assets.add(BENCHMARK)
+        elif backfill.job_name not in JOBS_WITHOUT_TABLE:
+            assets |= set(CORPUS_ASSETS)
+    return assets
