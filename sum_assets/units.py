@@ -1,5 +1,7 @@
 """Times and numbers as a person says them."""
 
+import math
+
 #: Abstracts of the corpus that the project was made for.
 LAB_CORPUS = 3_680_000
 
@@ -20,6 +22,12 @@ def counted(number: int, one: str, many: str = "") -> str:
 def count(rows: int) -> str:
     """Return a number of rows as a person says it."""
     return f"{rows / 1e6:.3g} million" if rows >= 1_000_000 else f"{rows:,}"
+
+
+def three_digits(number: float) -> str:
+    """Return a number with three significant digits, and without an exponent: four decimals at most."""
+    decimals = 2 - math.floor(math.log10(abs(number))) if number else 0
+    return f"{number:,.{min(max(decimals, 0), 4)}f}"
 
 
 def size(number: int) -> str:

@@ -19,8 +19,16 @@ from sum_assets.database.benchmark_results import SampleSummary, summaries_of
 from sum_assets.errors import UserError
 
 
-def build_report(connection: Connection, measurements: Sequence[CellMeasurement], corpus: Corpus) -> BenchmarkReport:
-    """Return the report of a sweep's measurements, projected to a corpus. Raises UserError where there are none."""
+def build_report(
+    connection: Connection,
+    measurements: Sequence[CellMeasurement],
+    corpus: Corpus,
+    price_per_hour: float | None = None,
+) -> BenchmarkReport:
+    """Return the report of a sweep's measurements, projected to a corpus. Raises UserError where there are none.
+
+    `price_per_hour` is that of one device.
+    """
     if not measurements:
         raise UserError("Nothing of the registered sweep is measured yet, with its sample. Run `sum-assets benchmark`.")
     by_name: dict[str, list[CellMeasurement]] = {}
@@ -31,13 +39,14 @@ def build_report(connection: Connection, measurements: Sequence[CellMeasurement]
     texts = {name: summaries_of(connection, cells[0].cell.key) for name, cells in working.items() if cells}
     tokens = _tokens(working, texts)
     presets = [_preset(name, cells, working, texts, tokens, corpus, noise) for name, cells in by_name.items()]
-    presets = [replace(p, efficiency=_efficiency(p, presets)) for p in presets]
+    presets = [replace(p, efficiency=_efficiency(p, presets), price_per_hour=price_per_hour) for p in presets]
     paces = _paces(working)
     # The fastest first; behind these what has no baseline beside it to compare with, and what has no rate.
     presets.sort(key=lambda p: (p.rate is None, -median(paces[p.preset].values()) if paces[p.preset] else math.inf))
     summarizer = measurements[0].cell.settings["summarizer"]
     facts = _facts(measurements, corpus, noise)
-    return BenchmarkReport(presets, corpus, paces, facts, summarizer, _warning(working.get(BASELINE, [])))
+    warning = _warning(working.get(BASELINE, []))
+    return BenchmarkReport(presets, corpus, paces, facts, summarizer, warning, texts)
 
 
 def _preset(

@@ -8,7 +8,8 @@ from psycopg import Connection
 from psycopg.rows import dict_row
 
 from sum_assets.benchmark.quality_gate import Quality, compare
-from sum_assets.benchmark.report_tables import Section
+from sum_assets.benchmark.section import Section
+from sum_assets.benchmark.text_examples import shared_examples
 from sum_assets.database.benchmark_results import SampleSummary
 from sum_assets.database.statements import statement
 from sum_assets.errors import UserError
@@ -17,8 +18,6 @@ from sum_assets.units import counted
 
 #: Pairs of summaries that are compared, at most.
 PAIRS = 500
-#: Abstracts that are shown with all their summaries.
-EXAMPLES = 3
 EXAMPLES_TITLE = "Examples"
 
 
@@ -99,18 +98,12 @@ class Comparison:
         return Section("What differs", ["setting", *self._headings()], rows)
 
     def _examples(self) -> Section:
-        shared = [i for i in self.texts[self.reference] if any(i in self.texts[f] for f in self._others())]
         rows = []
-        for i in shared[:EXAMPLES]:
-            abstract = self.texts[self.reference][i].abstract
-            rows.append([str(i), "abstract", abstract if len(abstract) <= 500 else f"{abstract[:500]} …"])
-            for c in self.configurations:
-                if text := self.texts[c.fingerprint].get(i):
-                    rows.append(["", _short(c.fingerprint), text.summary])
+        for example in shared_examples(self.texts, self.reference):
+            rows.append([str(example.abstract_id), "abstract", example.abstract])
+            written = [c.fingerprint for c in self.configurations if c.fingerprint in example.summaries]
+            rows += [["", _short(fingerprint), example.summaries[fingerprint]] for fingerprint in written]
         return Section(EXAMPLES_TITLE, ["ID", "of", "text"], rows)
-
-    def _others(self) -> list[str]:
-        return [c.fingerprint for c in self.configurations if c.fingerprint != self.reference]
 
 
 def _short(fingerprint: str) -> str:

@@ -3,9 +3,11 @@
 import base64
 import io
 import re
+from collections.abc import Iterable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from sum_assets.benchmark.preset_result import PresetResult
 from sum_assets.benchmark.report import BenchmarkReport
@@ -16,15 +18,35 @@ _PASSES, _FAILS, _UNKNOWN = BLUE, VERMILION, GRAY
 
 def figures(report: BenchmarkReport) -> dict[str, Figure]:
     """Return the plots that the report has data for, by name."""
-    working = [p for p in report.presets if p.rate]
+    working, left_out = drawn(report)
     plots = {
-        "speedups": _speedups([p for p in working if p.speedup]),
+        "speedups": _speedups([p for p in working if p.speedup], left_out),
         "phases": _phases(working),
         "batch_sizes": _batch_sizes(working),
         "workers": _workers(working),
-        "speed_and_quality": _speed_and_quality([p for p in working if p.quality]),
+        "speed_and_quality": _speed_and_quality([p for p in working if p.quality], left_out),
     }
     return {name: figure for name, figure in plots.items() if figure}
+
+
+def drawn(report: BenchmarkReport) -> tuple[list[PresetResult], str]:
+    """Return the presets that plots draw, and a sentence that names those left out.
+
+    An engine without a model is thousands of times as fast, and would leave no room for the others.
+    """
+    working = [p for p in report.presets if p.rate]
+    without = [f"{p.preset} ({p.speedup.median:,.0f}x)" if p.speedup else p.preset for p in working if not p.has_model]
+    sentence = f"Not drawn, since it has no model: {', '.join(without)}" if without else ""
+    return [p for p in working if p.has_model], sentence
+
+
+def front(presets: Iterable[PresetResult]) -> list[PresetResult]:
+    """Return the Pareto front of speed and quality among what passes the gate: nothing is better in both."""
+    best: list[PresetResult] = []
+    for preset in sorted((p for p in presets if p.recommendable), key=lambda p: -rate(p)):
+        if not best or likeness(preset) > likeness(best[-1]):
+            best.append(preset)
+    return best
 
 
 def as_svg(figure: Figure) -> str:
@@ -35,9 +57,11 @@ def as_svg(figure: Figure) -> str:
 
 
 def as_markdown_image(figure: Figure) -> str:
-    """Return a figure as a small picture inside Markdown: some 10 kB, since Dagster's event log keeps it."""
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=72, bbox_inches="tight", pil_kwargs={"optimize": True})
+    """Return a figure as a picture inside Markdown: some 10 kB, since Dagster's event log keeps it."""
+    drawn_in_full, out = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn_in_full, format="png", dpi=90, bbox_inches="tight")
+    few_colors = Image.open(drawn_in_full).convert("P", palette=Image.Palette.ADAPTIVE, colors=32)
+    few_colors.save(out, format="png", optimize=True)
     return f"![plot](data:image/png;base64,{base64.b64encode(out.getvalue()).decode()})"
 
 
@@ -48,33 +72,37 @@ def _axes(rows: int, title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _color(preset: PresetResult) -> str:
+def preset_color(preset: PresetResult) -> str:
+    """Return the color that says whether it passes the gate."""
     return _UNKNOWN if preset.gate is None else _PASSES if preset.gate.passes else _FAILS
 
 
-def _speedups(presets: list[PresetResult]) -> Figure | None:
+def _speedups(presets: list[PresetResult], left_out: str) -> Figure | None:
     if not presets:
         return None
     figure, axes = _axes(len(presets), "Speed-up over the baseline, with 95 % intervals")
     for place, preset in enumerate(reversed(presets)):
         assert preset.speedup
         middle = preset.speedup.median
-        axes.barh(place, middle, color=_color(preset), height=0.6)
+        axes.barh(place, middle, color=preset_color(preset), height=0.6)
         if preset.speedup.low > 0:
             spread = [[middle - preset.speedup.low], [preset.speedup.high - middle]]
             axes.errorbar(middle, place, xerr=spread, color=DARK, capsize=3, linewidth=1.2)
     axes.set_yticks(range(len(presets)), [p.preset for p in reversed(presets)])
     axes.axvline(1, color=DARK, linewidth=1)
-    axes.set_xlabel("times the baseline")
+    axes.set_xlabel("\n".join(filter(None, ["times the baseline", left_out])))
     _legend_of_gate(axes, presets)
     return figure
 
 
 def _legend_of_gate(axes: Axes, presets: list[PresetResult]) -> None:
     names = {_PASSES: "passes the gate", _FAILS: "fails the gate", _UNKNOWN: "gate unknown"}
-    for color in dict.fromkeys(_color(p) for p in presets):
+    for color in dict.fromkeys(preset_color(p) for p in presets):
         axes.plot([], [], "s", color=color, label=names[color])
-    axes.legend(loc="lower right", frameon=False)
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure)
+    below = -1.1 / figure.get_figheight()  # below the label of the axis, which may have two lines
+    axes.legend(loc="upper left", bbox_to_anchor=(0, below), ncols=3, frameon=False)
 
 
 def _phases(presets: list[PresetResult]) -> Figure | None:
@@ -146,20 +174,56 @@ def _workers(presets: list[PresetResult]) -> Figure | None:
     return figure
 
 
-def _speed_and_quality(presets: list[PresetResult]) -> Figure | None:
+def _speed_and_quality(presets: list[PresetResult], left_out: str) -> Figure | None:
     if not presets:
         return None
-    figure, axes = _axes(8, "Speed against quality, with the Pareto front")
-    front: list[tuple[float, float]] = []
-    for preset in sorted(presets, key=lambda p: -p.rate.median if p.rate else 0):
-        assert preset.rate
-        assert preset.quality
-        x, y = preset.rate.median, preset.quality.opening_rouge_l
-        if not front or y > front[-1][1]:
-            front.append((x, y))
-        axes.plot(x, y, "o", color=_color(preset), markersize=7)
-        axes.annotate(preset.preset, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8)
-    axes.plot(*zip(*front, strict=True), color=DARK, linewidth=1, linestyle="--", zorder=0)
-    axes.set(xlabel="abstracts/s", ylabel="ROUGE-L of the first 32 words", ylim=(0, 1.08), xlim=(0, None))
+    figure, axes = _axes(max(9, len(presets) // 2), "Speed against quality; dashed: the Pareto front of what passes")
+    for preset in presets:
+        axes.plot(rate(preset), likeness(preset), "o", color=preset_color(preset), markersize=7)
+    best = front(presets)
+    axes.plot([rate(p) for p in best], [likeness(p) for p in best], "--", color=DARK, linewidth=1, zorder=0)
+    bottom = min(likeness(p) for p in presets)
+    axes.set(ylabel="ROUGE-L of the first 32 words", ylim=(max(bottom - 0.1, -0.04), 1.04), xlim=(0, None))
+    axes.set_xlabel("\n".join(filter(None, ["abstracts/s", left_out])))
+    _label_beside(axes, presets)
     _legend_of_gate(axes, presets)
     return figure
+
+
+def rate(preset: PresetResult) -> float:
+    """Return abstracts per second."""
+    return preset.rate.median if preset.rate else 0.0
+
+
+def likeness(preset: PresetResult) -> float:
+    """Return how like the texts are to those of full precision: ROUGE-L of the first 32 words."""
+    return preset.quality.opening_rouge_l if preset.quality else 0.0
+
+
+def _label_beside(axes: Axes, presets: list[PresetResult]) -> None:
+    """Name each point at the right, one name below the other, with a line to the point."""
+    bottom, top = axes.get_ylim()
+    ordered = sorted(presets, key=lambda p: (-likeness(p), -rate(p)))
+    wanted = [(likeness(p) - bottom) / (top - bottom) for p in ordered]
+    for preset, place in zip(ordered, spread_out(wanted, 0.9 / max(len(presets), 16)), strict=True):
+        axes.annotate(
+            preset.preset,
+            (rate(preset), likeness(preset)),
+            xytext=(1.02, place),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=8,
+            arrowprops={"arrowstyle": "-", "color": GRAY, "linewidth": 0.6},
+        )
+
+
+def spread_out(places: Sequence[float], distance: float) -> list[float]:
+    """Return places between 0 and 1 at least so far apart, near to those given. The highest comes first."""
+    moved: list[float] = []
+    for place in places:
+        moved.append(min(place, moved[-1] - distance) if moved else min(place, 1.0))
+    lowest = 0.0
+    for index in reversed(range(len(moved))):
+        moved[index] = max(moved[index], lowest)
+        lowest = moved[index] + distance
+    return moved

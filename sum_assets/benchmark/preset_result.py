@@ -10,8 +10,9 @@ from sum_assets.benchmark.confidence_interval import Estimate
 from sum_assets.benchmark.projection import Projection
 from sum_assets.benchmark.quality_gate import ENOUGH, Gate, Quality
 from sum_assets.summarizer import GpuSettings
+from sum_assets.summarizer.engine_registry import ENGINES
 from sum_assets.summarizer.roofline import Share
-from sum_assets.units import count, duration
+from sum_assets.units import count, duration, three_digits
 
 _WORKER_SETTINGS = ("device", "devices", "workers_per_device", "threads_per_worker")
 
@@ -23,7 +24,7 @@ class PresetResult:
     `rate` is in abstracts per second, without loading the model. `speedup` is over the baseline of the same
     replicates. `quality` compares its first replicate with full precision. `results` are the replicates that worked.
     `efficiency` is the rate over that of the fastest preset with one worker and otherwise the same settings, divided
-    by the number of workers. What is not known is None.
+    by the number of workers. `price_per_hour` is that of one device. What is not known is None.
     """
 
     preset: str
@@ -37,6 +38,7 @@ class PresetResult:
     gate: Gate | None
     projection: Projection | None
     settings: dict[str, Any]
+    price_per_hour: float | None = None
 
     @property
     def undecided(self) -> bool:
@@ -91,6 +93,27 @@ class PresetResult:
         return ", ".join(self.settings["devices"] or [self.settings["device"]])
 
     @property
+    def has_model(self) -> bool:
+        """Whether its engine loads a model."""
+        spec = ENGINES.get(self.settings["engine"])
+        return spec is None or spec.has_model
+
+    @property
+    def cost(self) -> float | None:
+        """The price of its devices while they summarize the corpus. A cluster's devices are not known."""
+        if self.price_per_hour is None or self.projection is None or self.settings["ray_address"]:
+            return None
+        return self.price_per_hour * max(len(self.settings["devices"]), 1) * self.projection.seconds / 3600
+
+    @property
+    def energy_kwh(self) -> float | None:
+        """The energy of its device for the corpus. Of several devices, the power of one alone is measured."""
+        watts, several = self.mean("device_watts"), len(self.settings["devices"]) > 1 or self.settings["ray_address"]
+        if watts is None or several or self.projection is None:
+            return None
+        return watts * self.projection.seconds / 3_600_000
+
+    @property
     def workers(self) -> int:
         """The number of workers on all devices."""
         return max(len(self.settings["devices"]), 1) * int(self.settings["workers_per_device"])
@@ -123,12 +146,16 @@ class PresetResult:
             result += f", though with {self.few} abstracts instead of {ENOUGH}"
         if self.projection:
             result += f", {duration(self.projection.days)} for {count(self.projection.rows)} abstracts"
+        if self.cost is not None:
+            result += f", at a price of {three_digits(self.cost)}"
+        if self.energy_kwh is not None:
+            result += f", {three_digits(self.energy_kwh)} kWh"
         return f"{self.description()}: {result}"
 
     def gpu_configuration(self) -> dict[str, Any]:
-        """Return its settings for a run, without those that it leaves at their default."""
+        """Return its settings for a run, without those at their default and those that its engine does not have."""
         fields = GpuSettings.model_fields
-        return {k: v for k, v in self.settings.items() if k in fields and v != fields[k].default}
+        return {k: v for k, v in self.settings.items() if k in fields and v not in (fields[k].default, None)}
 
     def as_json(self) -> dict[str, Any]:
         """Return plain numbers; an interval without an end is null."""
@@ -156,6 +183,8 @@ class PresetResult:
             "days": projection.days if projection else None,
             "days_low": projection.low / 86400 if projection and projection.low else None,
             "days_high": projection.high / 86400 if projection and projection.high else None,
+            "cost": self.cost,
+            "energy_kwh": self.energy_kwh,
             "seconds_by_phase": projection.phases if projection else None,
             "summary_bytes": projection.summary_bytes if projection else None,
             "event_log_bytes": projection.event_log_bytes if projection else None,

@@ -10,24 +10,36 @@ import yaml
 
 from sum_assets.benchmark.plots import as_svg, figures
 from sum_assets.benchmark.report import BenchmarkReport
-from sum_assets.benchmark.report_tables import Section, sections
+from sum_assets.benchmark.report_tables import DECIDING, sections
+from sum_assets.benchmark.section import Section
 
 
 def as_markdown(report: BenchmarkReport, *, compared: bool = False) -> str:
     """Return the report as Markdown."""
-    parts = [f"**{report.sentence}**"]
-    for section in sections(report, compared).values():
-        parts += [f"### {section.title}", markdown_table(section)]
-        parts += [section.note.replace("\n", "\n\n")] if section.note else []
-    parts += ["### Run configuration", f"```yaml\n{yaml.safe_dump(report.run_configuration())}```"]
-    parts += ["### Measured on", "\n".join(f"- {name}: {value}" for name, value in report.facts.items())]
+    tables = {name: _markdown_section(section) for name, section in sections(report, compared).items()}
+    parts = [
+        f"**{report.sentence}**",
+        *(text for name, text in tables.items() if name in DECIDING),
+        f"### Run configuration\n\n```yaml\n{yaml.safe_dump(report.run_configuration())}```",
+        *(text for name, text in tables.items() if name not in DECIDING),
+        "### Measured on\n\n" + "\n".join(f"- {name}: {value}" for name, value in report.facts.items()),
+    ]
     return "\n\n".join(parts) + "\n"
+
+
+def _markdown_section(section: Section) -> str:
+    return "\n\n".join([f"### {section.title}", markdown_table(section), *section.note.splitlines()])
 
 
 def markdown_table(section: Section) -> str:
     """Return one table as Markdown, without its title and note."""
     lines = [section.headings, ["---"] * len(section.headings), *section.rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(_cell(text) for text in line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Return a text without what would end its cell."""
+    return " ".join(text.replace("|", "/").split())
 
 
 def as_json(report: BenchmarkReport) -> str:
@@ -59,12 +71,12 @@ pre { background: #f4f4f4; padding: 1rem } svg { max-width: 100%; height: auto }
 def as_html(report: BenchmarkReport, *, compared: bool = False) -> str:
     """Return the report as one HTML file with everything in it."""
     parts = [f"<p class='sentence'>{html.escape(report.sentence)}</p>"]
-    for section in sections(report, compared).values():
-        parts += [f"<h2>{html.escape(section.title)}</h2>", _html_table(section)]
-        parts += [f"<p class='note'>{html.escape(line)}</p>" for line in section.note.splitlines()]
+    tables = {name: _html_section(section) for name, section in sections(report, compared).items()}
+    parts += [text for name, text in tables.items() if name in DECIDING]
     parts += [f"<p>{as_svg(figure)}</p>" for figure in figures(report).values()]
     configuration = html.escape(yaml.safe_dump(report.run_configuration()))
     parts += ["<h2>Run configuration, to paste into the launchpad or a backfill</h2>", f"<pre>{configuration}</pre>"]
+    parts += [text for name, text in tables.items() if name not in DECIDING]
     facts = [[name, value] for name, value in report.facts.items()]
     parts += ["<h2>Measured on</h2>", _html_table(Section("", [], facts))]
     return (
@@ -72,6 +84,11 @@ def as_html(report: BenchmarkReport, *, compared: bool = False) -> str:
         f"<meta name='viewport' content='width=device-width'><style>{_STYLE}</style></head><body>"
         f"<h1>Which configuration is fastest</h1>{''.join(parts)}</body></html>\n"
     )
+
+
+def _html_section(section: Section) -> str:
+    notes = "".join(f"<p class='note'>{html.escape(line)}</p>" for line in section.note.splitlines())
+    return f"<h2>{html.escape(section.title)}</h2>{_html_table(section)}{notes}"
 
 
 def _html_table(section: Section) -> str:

@@ -1,14 +1,15 @@
 """The benchmark report: all presets of a sweep, the fastest first, and the one to use."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from sum_assets.benchmark.confidence_interval import paired_ratio
+from sum_assets.benchmark.confidence_interval import Estimate, paired_ratio
 from sum_assets.benchmark.corpus_lengths import Corpus
 from sum_assets.benchmark.preset_result import PresetResult
 from sum_assets.benchmark.sweep import REFERENCE
+from sum_assets.database.benchmark_results import SampleSummary
 from sum_assets.errors import UserError
 
 
@@ -18,7 +19,8 @@ class BenchmarkReport:
 
     `paces` has what ranks each preset, by replicate: abstracts per second, or where the presets were not measured in
     turn, the speed-up over the baseline measured beside it. `facts` are what a reader needs to judge the numbers, by
-    name, and `warning` is what spoils them. `summarizer` are the settings of the model.
+    name, and `warning` is what spoils them. `summarizer` are the settings of the model. `texts` are the summaries that
+    each preset wrote of the sample, by preset and ID.
     """
 
     presets: list[PresetResult]
@@ -27,6 +29,7 @@ class BenchmarkReport:
     facts: dict[str, str]
     summarizer: dict[str, Any]
     warning: str
+    texts: Mapping[str, Mapping[int, SampleSummary]]
 
     @cached_property
     def winner(self) -> PresetResult | None:
@@ -36,18 +39,19 @@ class BenchmarkReport:
     @cached_property
     def ties(self) -> list[str]:
         """The presets that pass the gate and that may be as fast as the winner: their ratio's interval covers 1."""
-        if self.winner is None:
-            return []
-        best = self.paces[self.winner.preset]
-        ties = []
-        for other in self.presets:
-            paces = self.paces.get(other.preset, {})
-            both = sorted(best.keys() & paces.keys())
-            if not other.recommendable or other is self.winner or len(both) < 2:
-                continue
-            if paired_ratio([best[r] for r in both], [paces[r] for r in both]).undecided:
-                ties.append(other.preset)
-        return ties
+        ratios = {p.preset: self.speed_beside_winner(p) for p in self.presets if p.recommendable}
+        return [name for name, ratio in ratios.items() if ratio and ratio.low > 0 and ratio.undecided]
+
+    def speed_beside_winner(self, preset: PresetResult) -> Estimate | None:
+        """Return the ratio of its speed to the winner's; None for the winner itself, and where nothing compares them.
+
+        Of a single replicate, the interval has no ends.
+        """
+        if self.winner is None or preset is self.winner:
+            return None
+        own, best = self.paces.get(preset.preset, {}), self.paces[self.winner.preset]
+        both = sorted(best.keys() & own.keys())
+        return paired_ratio([own[r] for r in both], [best[r] for r in both]) if both else None
 
     @property
     def sentence(self) -> str:

@@ -1,58 +1,14 @@
 """The tables of a benchmark report, for a terminal as for every file format."""
 
-from dataclasses import dataclass
-
 from sum_assets.backfill_time import RANGE_SECONDS
-from sum_assets.benchmark.preset_result import PresetResult, interval
 from sum_assets.benchmark.range_size import advise_rows
 from sum_assets.benchmark.report import BenchmarkReport
+from sum_assets.benchmark.results_table import losers, results, summaries
+from sum_assets.benchmark.section import Section
 from sum_assets.units import count, counted, duration
 
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A table of the report, with its title and a note below."""
-
-    title: str
-    headings: list[str]
-    rows: list[list[str]]
-    note: str = ""
-
-
-def results(report: BenchmarkReport) -> Section:
-    """Return what decides: outcome, speed, gate, days."""
-    rows = [
-        [
-            p.preset,
-            p.outcome,
-            f"{p.rate.median:.3f}" if p.rate else "",
-            _speedup(p),
-            "" if not p.share or p.share.value is None else f"{p.share.value:.2%} {p.share.binds}",
-            "" if p.gate is None else "passes" if p.gate.passes else "fails",
-            f"{p.projection.days:,.2f}" if p.projection else "",
-        ]
-        for p in report.presets
-    ]
-    notes = [f"{p.preset}: {p.detail or p.gate}" for p in report.presets if p.detail or (p.gate and not p.gate.passes)]
-    for p in report.presets:
-        if p.results and (most := max(r.abstracts for r in p.results)) < p.settings["batch_size"]:
-            notes.append(
-                f"{p.preset}: the sample has {most} abstracts, so no batch was larger. Measure a batch of "
-                f"{p.settings['batch_size']} with a sample of as many or more."
-            )
-    notes += [report.warning] if report.warning else []
-    if projected := next((p.projection for p in report.presets if p.projection), None):
-        notes.append(f"Days: to summarize {count(projected.rows)} abstracts without a break.")
-    if any(p.share and p.share.value is not None for p in report.presets):
-        notes.append(
-            "Limit: the share that was reached of what the device can do at most, and what took the most of the time: "
-            "compute, memory, or overhead, which is all else."
-        )
-    notes += [
-        f"{p.preset}: no share of the limit: {p.share.reason}" for p in report.presets if p.share and p.share.reason
-    ]
-    headings = ["preset", "outcome", "abstracts/s", "speed-up (95 %)", "limit", "gate", "days"]
-    return Section("Results", headings, rows, "\n".join(notes))
+#: The tables that decide. The run configuration comes next, then what a reader may want to know beside it.
+DECIDING = ("results", "differences", "losers")
 
 
 def quality(report: BenchmarkReport) -> Section:
@@ -79,7 +35,7 @@ def quality(report: BenchmarkReport) -> Section:
 
 
 def details(report: BenchmarkReport) -> Section:
-    """Return the spread over replicates, memory, workers and power."""
+    """Return the spread over replicates, what binds, memory, workers' efficiency and power."""
     rows = []
     for p in report.presets:
         if p.rate:
@@ -91,19 +47,21 @@ def details(report: BenchmarkReport) -> Section:
                     f"{p.mean('output_tokens') or 0:,.0f}",
                     f"{sum(r.phases['load_model'] for r in p.results) / len(p.results):.1f}",
                     f"{p.peak_mib:,}" if p.peak_mib else "",
-                    f"{p.workers}" if p.workers > 1 else "",
+                    (p.share and p.share.binds) or "",
                     "" if p.efficiency is None else f"{p.efficiency:.0%}",
                     "" if watts is None else f"{watts:,.0f}",
                     "" if busy is None else f"{busy:.0%}",
                 ]
             )
     headings = ["preset", "abstracts/s, p5 to p95", "tokens out", "loading s", "peak MiB"]
-    headings += ["workers", "efficiency", "watts", "device busy"]
+    headings += ["binds", "efficiency", "watts", "device busy"]
     shown = [i for i in range(len(headings)) if i < 5 or any(row[i] for row in rows)]
-    note = ""
-    if any(p.efficiency is not None for p in report.presets):
-        note = "Efficiency: the rate by worker, over that of the fastest preset with one worker."
-    return Section("Details", [headings[i] for i in shown], [[row[i] for i in shown] for row in rows], note)
+    meanings = {
+        "binds": "Binds: what took the most of the time: compute, memory, or overhead, which is all else.",
+        "efficiency": "Efficiency: the rate by worker, over that of the fastest preset with one worker.",
+    }
+    notes = [meanings[headings[i]] for i in shown if headings[i] in meanings]
+    return Section("Details", [headings[i] for i in shown], [[row[i] for i in shown] for row in rows], "\n".join(notes))
 
 
 def projection(report: BenchmarkReport) -> Section | None:
@@ -142,15 +100,10 @@ def sections(report: BenchmarkReport, compared: bool = False) -> dict[str, Secti
     tables = {
         "results": results(report),
         "differences": differences(report) if compared else None,
+        "losers": losers(report),
+        "summaries": summaries(report),
         "projection": projection(report),
         "quality": quality(report),
         "details": details(report),
     }
     return {name: section for name, section in tables.items() if section and section.rows}
-
-
-def _speedup(preset: PresetResult) -> str:
-    speedup = preset.speedup
-    if speedup is None:
-        return ""
-    return f"{'undecided' if preset.undecided else f'{speedup.median:.1f}x'} ({interval(speedup)})"

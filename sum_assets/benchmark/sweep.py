@@ -72,6 +72,9 @@ class Sweep(BaseModel):
     warm_up: int = Field(default=2, ge=0, description="Number of other abstracts, summarized before the clock starts.")
     replicates: int = Field(default=3, ge=1, description="How often each preset is measured, all presets in turn.")
     time_limit: float = Field(default=1800, gt=0, description="Seconds for one replicate, loading included.")
+    price_per_hour: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="Price of one device for an hour, in any currency."
+    )
     presets: dict[str, Preset] = {}
     grid: Grid | None = None
 

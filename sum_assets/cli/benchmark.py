@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from sum_assets.benchmark.report import BenchmarkReport
     from sum_assets.benchmark.run_sweep import CellMeasurement
+    from sum_assets.benchmark.sweep import Sweep
 
 app = typer.Typer()
 
@@ -96,7 +97,7 @@ def benchmark(
                 "Stopped. What was measured is kept. The same command, without --force, measures the rest; the "
                 "measurement in flight starts over."
             ) from error
-        benchmark_report = _build_report(connection, measurements, rows)
+        benchmark_report = _build_report(connection, plan, measurements, rows)
     if as_json:
         print(render.as_json(benchmark_report))
     else:
@@ -183,12 +184,12 @@ def measured_report(rows: int | None = None) -> "BenchmarkReport":
 
     with connect() as connection:
         schema.require_schema(connection)
-        measurements = earlier_measurements(connection, *registered_sweep(connection))
-        return _build_report(connection, measurements, rows)
+        plan, summarizer = registered_sweep(connection)
+        return _build_report(connection, plan, earlier_measurements(connection, plan, summarizer), rows)
 
 
 def _build_report(
-    connection: "Connection", measurements: Sequence["CellMeasurement"], rows: int | None
+    connection: "Connection", plan: "Sweep", measurements: Sequence["CellMeasurement"], rows: int | None
 ) -> "BenchmarkReport":
     from sum_assets.benchmark.build_report import build_report
     from sum_assets.benchmark.corpus_lengths import read_corpus
@@ -196,21 +197,21 @@ def _build_report(
 
     with open_instance() as instance:
         corpus = read_corpus(connection, len(registered_ranges(instance)))
-    return build_report(connection, measurements, corpus.scaled(rows) if rows else corpus)
+    return build_report(connection, measurements, corpus.scaled(rows) if rows else corpus, plan.price_per_hour)
 
 
 def _print_report(benchmark_report: "BenchmarkReport", compared: bool = False) -> None:
-    from sum_assets.benchmark.report_tables import sections
+    from sum_assets.benchmark.report_tables import DECIDING, sections
 
-    # Quality and details are too wide for most terminals.
+    out.print(benchmark_report.sentence, markup=False, style="bold")
+    # Quality and details are too wide for most terminals, and summaries too long.
     shown = sections(benchmark_report, compared)
-    for section in (shown[name] for name in ("results", "differences", "projection") if name in shown):
+    for section in (shown[name] for name in (*DECIDING, "projection") if name in shown):
         table = Table(*section.headings, title=section.title, title_justify="left", box=SIMPLE, padding=0)
         for row in section.rows:
             table.add_row(*row)
         out.print(table)
         out.print(section.note, markup=False, style="dim", end="\n" if section.note else "")
-    out.print(benchmark_report.sentence, markup=False, style="bold")
     if configuration := benchmark_report.run_configuration():
         out.print(f"Run configuration:\n{yaml.safe_dump(configuration)}", markup=False, soft_wrap=True)
-    out.print("Quality, details and plots: sum-assets report --output report.html", style="dim")
+    out.print("Summaries, quality, details and plots: sum-assets report --output report.html", style="dim")

@@ -4,6 +4,7 @@ import time
 
 import dagster as dg
 
+from sum_assets.benchmark.section import Section
 from sum_assets.database.corpus_status import CorpusStatus
 from sum_assets.database.publish import Publication
 from sum_assets.database.reconnect import Outages
@@ -14,6 +15,13 @@ from sum_assets.range_report import Outlook, RangeResult, render_range_report
 from sum_assets.units import LAB_CORPUS
 
 _TABLE_SUMMARY_CHARACTERS = 1000
+
+
+def table_metadata(section: Section) -> dg.TableMetadataValue:
+    """Return a table of a report."""
+    return dg.MetadataValue.table(
+        [dg.TableRecord(dict(zip(section.headings, row, strict=True))) for row in section.rows]
+    )
 
 
 def profile_metadata(profile: Profile) -> dict[str, int | float | str]:
@@ -39,7 +47,6 @@ def publication_metadata(publication: Publication, fingerprint: str | None) -> d
         "dagster/partition_row_count": publication.state.published,
         "fingerprint": fingerprint or "none",
         "source": publication.state.source,
-        "published": publication.state.published,
         "rejected": publication.state.rejected,
         "written": publication.written,
         "withdrawn": publication.withdrawn,
@@ -76,7 +83,6 @@ def range_metadata(
         if result.engine and result.engine.peak_device_bytes is not None
         else None,
         "seconds_run_overhead": own.run_seconds if own else None,
-        "hours_for_this_corpus": own.seconds / 3600 if own else None,
         "days_for_this_corpus": own.seconds / 86400 if own else None,
         "days_for_3_68_million": lab.seconds / 86400 if lab else None,
         "dagster/partition_row_count": state.summarized,

@@ -12,10 +12,11 @@ from sum_assets.benchmark.build_report import build_report
 from sum_assets.benchmark.cell import CellResult, Task
 from sum_assets.benchmark.corpus_lengths import read_corpus
 from sum_assets.benchmark.report import BenchmarkReport
-from sum_assets.benchmark.report_tables import results
+from sum_assets.benchmark.results_table import results
 from sum_assets.benchmark.run_sweep import earlier_measurements, registered_sweep, run_sweep
 from sum_assets.benchmark.sweep import Sweep
 from sum_assets.database.benchmark_results import BenchmarkRow, SummaryWriter, store_sweep
+from sum_assets.defs.definitions import defs
 from sum_assets.summarizer import SummarizerSettings
 from sum_assets_tests.tiny_models import sentence
 
@@ -104,6 +105,7 @@ def test_the_configuration_of_the_winner_has_its_model(database: Connection, mac
     resources = measure(database, ["five"], alone=False).run_configuration()["resources"]
     assert resources["gpu"]["config"] == {"batch_size": 8, "device": "cpu", "precision": "float32"}
     assert SummarizerSettings(**resources["summarizer"]["config"]) == SummarizerSettings(model="/m")
+    assert dg.validate_run_config(defs.resolve_job_def("summarize_corpus"), {"resources": resources})
 
 
 def test_a_small_sample_is_said(database: Connection, machine: Machine) -> None:

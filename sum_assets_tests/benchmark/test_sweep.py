@@ -79,6 +79,8 @@ def test_a_grid_is_every_combination_but_the_excluded(tmp_path: Path) -> None:
         ("\ngrid:\n  axes: {device: [gpu]}\n", "line 2: grid: .*device is auto, cpu"),
         ("presets:\n  a: {naive: true}\n", "line 1: presets: .*set naive for the preset baseline"),
         ("presets:\n  reference: {precision: bfloat16}\n", "line 1: presets: .*reference is full precision"),
+        ("\nprice_per_hour: -0.5\n", "line 2: price_per_hour: .*greater than or equal to 0"),
+        ("price_per_hour: .inf\n", "line 1: price_per_hour: .*finite number"),
         ("a: [", "is not valid YAML"),
     ],
 )

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import cast
 
 import dagster as dg
-import yaml
 from psycopg import Connection
 from pydantic import Field
 
@@ -68,7 +67,7 @@ def benchmark(
             on_result=log_result,
             log=context.log.info,
         )
-        report = build_report(connection, measurements, _corpus(context, connection))
+        report = build_report(connection, measurements, _corpus(context, connection), sweep.price_per_hour)
         measured = [preset for preset in report.presets if preset.preset in keys]
         for preset in measured:
             if preset.rate is None:
@@ -92,7 +91,7 @@ def _metadata(preset: PresetResult) -> dict[str, dg.MetadataValue]:
     """Return the numbers that the asset's plots compare, and the results in words and as JSON."""
     plain = preset.as_json()
     names = ["abstracts_per_second", "speedup", "speedup_low", "speedup_high", "days", "peak_mib", "device_watts"]
-    names.append("share_of_limit")
+    names += ["share_of_limit", "cost", "energy_kwh"]
     numbers = {name: plain[name] for name in names}
     if preset.quality:
         numbers |= {"same": preset.quality.same, "opening_rouge_l": preset.quality.opening_rouge_l}
@@ -106,33 +105,14 @@ def _metadata(preset: PresetResult) -> dict[str, dg.MetadataValue]:
     }
 
 
-@dg.asset(deps=[benchmark], group_name="benchmark", kinds={"python"}, code_version="1")
+@dg.asset(deps=[benchmark], group_name="benchmark", kinds={"python"}, code_version="2")
 def benchmark_report(context: dg.AssetExecutionContext, postgres: PostgresResource) -> dg.MaterializeResult[None]:
-    """All results of the registered sweep side by side, and the run configuration of the winner."""
+    """Which configuration is fastest and safe, and what it costs: all presets side by side, and the winner to paste."""
     # Imported here, since every step of every run is a process, and would load matplotlib in vain.
-    from sum_assets.benchmark.plots import as_markdown_image, figures
-    from sum_assets.benchmark.render_report import markdown_table
-    from sum_assets.benchmark.report_tables import sections
+    from sum_assets.defs.report_metadata import report_metadata
 
     with failing_clearly(context), postgres.connection() as connection:
-        measurements = earlier_measurements(connection, *registered_sweep(connection))
-        report = build_report(connection, measurements, _corpus(context, connection))
-        texts = {}
-        tables = sections(report)
-        for name in ("results", "projection"):  # the others are wider than the page
-            if (section := tables.get(name)) is None:
-                continue
-            texts[name] = markdown_table(section)
-            if section.note:  # separately, since the UI hides long Markdown behind a click
-                texts[f"{name}_note"] = section.note.replace("\n", "\n\n")
-        for name, figure in figures(report).items():
-            texts[f"plot_{name}"] = as_markdown_image(figure)
-        return dg.MaterializeResult(
-            metadata={
-                "winner": report.sentence,
-                "run_configuration": dg.MetadataValue.md(f"```yaml\n{yaml.safe_dump(report.run_configuration())}```"),
-                **{name: dg.MetadataValue.md(text) for name, text in texts.items()},
-                "measured_on": dg.MetadataValue.md("\n".join(f"- {k}: {v}" for k, v in report.facts.items())),
-                "json": dg.MetadataValue.json([preset.as_json() for preset in report.presets]),
-            }
-        )
+        sweep, summarizer = registered_sweep(connection)
+        measurements = earlier_measurements(connection, sweep, summarizer)
+        report = build_report(connection, measurements, _corpus(context, connection), sweep.price_per_hour)
+        return dg.MaterializeResult(metadata=report_metadata(report))

@@ -4,9 +4,9 @@ import dagster as dg
 from pydantic import Field
 
 from sum_assets.benchmark.compare_fingerprints import EXAMPLES_TITLE, compare_fingerprints
-from sum_assets.benchmark.report_tables import Section
 from sum_assets.database.range_registry import parse_keys, require_known
 from sum_assets.defs.failures import failing_clearly
+from sum_assets.defs.metadata import table_metadata
 from sum_assets.defs.partitions import id_ranges
 from sum_assets.defs.resources import PostgresResource
 
@@ -40,12 +40,8 @@ def comparison(
     metadata: dict[str, dg.MetadataValue] = {"reference": dg.MetadataValue.text(found.reference)}
     for section in found.sections():
         # The cells of a table do not break long texts.
-        shown = dg.MetadataValue.md(markdown_table(section)) if section.title == EXAMPLES_TITLE else _table(section)
+        shown = (
+            dg.MetadataValue.md(markdown_table(section)) if section.title == EXAMPLES_TITLE else table_metadata(section)
+        )
         metadata[section.title.lower().replace(" ", "_")] = shown
     return dg.MaterializeResult(metadata=metadata)
-
-
-def _table(section: Section) -> dg.TableMetadataValue:
-    return dg.MetadataValue.table(
-        [dg.TableRecord(dict(zip(section.headings, row, strict=True))) for row in section.rows]
-    )

@@ -31,6 +31,7 @@ def registered(database: Connection, instance: dg.DagsterInstance, t5: Path) -> 
             "sample": 8,
             "baseline_sample": 2,
             "replicates": 1,
+            "price_per_hour": 100,
             "presets": {"not-here": {"device": "cuda:99"}, "batched": {"precision": "float32", "batch_size": 8}},
         }
     )
@@ -103,7 +104,19 @@ def test_presets_are_measured_and_reported(
     assert "passes the gate" in values["winner"]
     assert "precision: float32" in values["run_configuration"]
     assert "max_output_tokens: 16" in values["run_configuration"], "of the model, too"
-    assert values["results"].count("\n| ") == 5
+    assert list(values)[:2] == ["winner", "results"], "the sentence first"
+    columns = ["preset", "precision", "batch", "device", "abstracts/s", "speed-up", "limit", "days", "cost", "quality"]
+    assert [column.name for column in values["results"].schema.columns] == [*columns, "result"]
+    results = {record.data["preset"]: record.data for record in values["results"].records}
+    assert results.keys() == {BASELINE, REFERENCE, "batched", "not-here"}
+    assert results["not-here"]["result"] == "unsupported"
+    assert "All presets: engine transformers, quant. none, workers 1." in values["results_note"]
+    losers = {record.data["preset"]: record.data["reason"] for record in values["losers"].records}
+    assert losers["not-here"].startswith("unsupported: device cuda:99: torch sees")
+    assert values["cost"] == pytest.approx(100 * 24 * values["days"], rel=1e-3)
+    assert "for 40 abstracts, at a price of " in values["winner"]
+    assert "energy_kwh" not in values, "no power is measured on a CPU"
+    assert values["speedups"].startswith("![plot](<data:image/svg+xml,")
     assert values["plot_speed_and_quality"].startswith("![plot](data:image/png;base64,")
     assert sum(len(str(value)) for value in values.values()) < 200_000, "the event log keeps it"
     assert list(registered_sweep(registered)[0].presets) == ["not-here", "batched"], "in the order of the file"
