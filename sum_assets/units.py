@@ -24,9 +24,10 @@ def count(rows: int) -> str:
     return f"{rows / 1e6:.3g} million" if rows >= 1_000_000 else f"{rows:,}"
 
 
-def three_digits(number: float) -> str:
-    """Return a number with three significant digits, and without an exponent: four decimals at most."""
-    decimals = 2 - math.floor(math.log10(abs(number))) if number else 0
+def rounded(number: float) -> str:
+    """Return a number with three significant digits, below 0.1 with two, and with four decimals at most."""
+    digits = 2 if abs(number) >= 0.1 else 1
+    decimals = digits - math.floor(math.log10(abs(number))) if number else 0
     return f"{number:,.{min(max(decimals, 0), 4)}f}"
 
 

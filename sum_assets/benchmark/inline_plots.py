@@ -11,7 +11,7 @@ from sum_assets.plot_style import DARK, GRAY
 
 #: Markdown of as many characters or more is behind a link.
 LIMIT = 1000
-_WIDTH, _LINE, _CHARACTER = 470, 17, 7.3  # pixels: of the picture, of a line of text, and of a character
+_WIDTH, _LINE, _CHARACTER = 450, 17, 7.3  # pixels: of the picture, of a line of text, and of a character
 _LONGEST_NAME = 22
 _UNQUOTED = " '=/:,;()"
 
@@ -23,7 +23,7 @@ def inline_plots(report: BenchmarkReport) -> dict[str, str]:
     best = front(judged)
     plots = {
         "speedups": _fitting(_speedups, [p for p in presets if p.speedup], left_out),
-        "speed_and_quality": _fitting(_speed_and_quality, best + [p for p in judged if p not in best], left_out),
+        "quality": _fitting(_speed_and_quality, best + [p for p in judged if p not in best], left_out),
     }
     return {name: plot for name, plot in plots.items() if plot}
 
@@ -62,7 +62,7 @@ def _speedups(presets: Sequence[PresetResult]) -> str:
             spreads += f"M{low:.0f} {y}h{high - low:.0f}"
     lines = f"M{6 + scale:.0f} {_LINE + 2}v{_LINE * len(presets)}"
     paths = "".join(_path(color, 11, shape) for color, shape in bars.items())
-    title = _text("times the baseline, 1 at the line" + _legend(presets), 12, _WIDTH - left - 6)
+    title = _text("times the baseline (line: 1)" + _legend(presets), 12, _WIDTH - left - 6)
     body = title + texts + paths + _path(DARK, 1, lines + spreads)
     return _svg(left, _LINE * (len(presets) + 1) + 6, "text-anchor='end'", body)
 
@@ -94,7 +94,7 @@ def _speed_and_quality(presets: Sequence[PresetResult]) -> str:
     axes = f"M{4 - left} {_LINE + 4}V{_LINE + height + 8}H-22M{best}"
     shapes = _path(GRAY, 0.5, links) + _path(DARK, 1, axes, " fill='none'")
     shapes += "".join(_path(color, 8, shape) for color, shape in dots.items())
-    title = f"ROUGE-L {lowest:.2f} to 1, by abstracts/s 0 to {fastest:.3g}{_legend(presets)}"
+    title = f"up: ROUGE-L from {lowest:.2f}; right: abstracts/s{_legend(presets)}"
     return _svg(left, _LINE + height + 10, "stroke-linecap='round'", _text(title, 12, -left + 4) + shapes + texts)
 
 

@@ -24,7 +24,7 @@ def figures(report: BenchmarkReport) -> dict[str, Figure]:
         "phases": _phases(working),
         "batch_sizes": _batch_sizes(working),
         "workers": _workers(working),
-        "speed_and_quality": _speed_and_quality([p for p in working if p.quality], left_out),
+        "quality": _speed_and_quality([p for p in working if p.quality], left_out),
     }
     return {name: figure for name, figure in plots.items() if figure}
 

@@ -12,7 +12,7 @@ from sum_assets.benchmark.quality_gate import ENOUGH, Gate, Quality
 from sum_assets.summarizer import GpuSettings
 from sum_assets.summarizer.engine_registry import ENGINES
 from sum_assets.summarizer.roofline import Share
-from sum_assets.units import count, duration, three_digits
+from sum_assets.units import count, duration, rounded
 
 _WORKER_SETTINGS = ("device", "devices", "workers_per_device", "threads_per_worker")
 
@@ -147,9 +147,9 @@ class PresetResult:
         if self.projection:
             result += f", {duration(self.projection.days)} for {count(self.projection.rows)} abstracts"
         if self.cost is not None:
-            result += f", at a price of {three_digits(self.cost)}"
+            result += f", at a price of {rounded(self.cost)}"
         if self.energy_kwh is not None:
-            result += f", {three_digits(self.energy_kwh)} kWh"
+            result += f", {rounded(self.energy_kwh)} kWh"
         return f"{self.description()}: {result}"
 
     def gpu_configuration(self) -> dict[str, Any]:

@@ -1,68 +1,90 @@
 """The tables that decide: all presets side by side, why the others lose, and what reference and winner wrote."""
 
+import re
 from collections.abc import Callable
 
 from sum_assets.benchmark.confidence_interval import Estimate
-from sum_assets.benchmark.preset_result import PresetResult, interval
+from sum_assets.benchmark.preset_result import PresetResult
 from sum_assets.benchmark.report import BenchmarkReport
 from sum_assets.benchmark.section import Section
 from sum_assets.benchmark.sweep import REFERENCE
 from sum_assets.benchmark.text_examples import shared_examples
-from sum_assets.units import count, three_digits
+from sum_assets.units import count, rounded
 
+_SHORT = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 #: The columns of settings. One in which all presets are equal is left out of the table, and named below it.
 _SETTINGS: dict[str, Callable[[PresetResult], str]] = {
     "engine": lambda p: str(p.settings["engine"]),
-    "precision": lambda p: _SHORT.get(p.settings["precision"], str(p.settings["precision"])),
-    "quant.": lambda p: str(p.settings["quantization"]),
-    "batch": lambda p: str(p.settings["batch_size"]),
+    "prec.": lambda p: _SHORT.get(p.settings["precision"], str(p.settings["precision"])) if p.has_model else "",
+    "quant": lambda p: str(p.settings["quantization"]) if p.has_model else "",
+    "batch": lambda p: str(p.settings["batch_size"]) if p.has_model else "",
     "workers": lambda p: str(p.workers),
     "device": lambda p: p.device,
 }
-_SHORT = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 #: The columns of figures. One that is empty for all presets is left out.
 _FIGURES: dict[str, Callable[[PresetResult], str]] = {
-    "abstracts/s": lambda p: _with_interval(p.rate) if p.rate else "",
-    "speed-up": lambda p: _speedup(p),
+    "gate": lambda p: "" if p.gate is None else "pass" if p.gate.passes else "fail",
+    "speed-up": lambda p: _with_interval(p.speedup, "x"),
+    "per second": lambda p: _with_interval(p.rate),
+    "days": lambda p: _days(p.projection.days) if p.projection else "",
+    "cost": lambda p: "" if p.cost is None else rounded(p.cost),
+    "kWh": lambda p: "" if p.energy_kwh is None else rounded(p.energy_kwh),
     "limit": lambda p: "" if not p.share or p.share.value is None else f"{p.share.value:.1%}",
-    "days": lambda p: three_digits(p.projection.days) if p.projection else "",
-    "cost": lambda p: "" if p.cost is None else three_digits(p.cost),
-    "kWh": lambda p: "" if p.energy_kwh is None else three_digits(p.energy_kwh),
-    "quality": lambda p: "" if p.gate is None else "passes" if p.gate.passes else "fails",
 }
+#: Pixels of a character of a heading and of a cell in Dagster's UI, and of what is around each cell.
+_HEADING_PIXELS, _CELL_PIXELS, _AROUND = 7.2, 8.43, 17.0
 
 
 def results(report: BenchmarkReport) -> Section:
-    """Return what decides, beside the main settings."""
-    columns = {"preset": [p.preset for p in report.presets]}
+    """Return all presets with what decides, and their main settings."""
     settings = {name: [value(p) for p in report.presets] for name, value in _SETTINGS.items()}
     figures = {name: [value(p) for p in report.presets] for name, value in _FIGURES.items()}
-    columns |= {name: column for name, column in settings.items() if len(set(column)) > 1}
+    equal = {name: max(column) for name, column in settings.items() if len(set(column) - {""}) == 1}
+    columns = {"preset": [p.preset for p in report.presets], "result": [_verdict(report, p) for p in report.presets]}
     columns |= {name: column for name, column in figures.items() if any(column)}
-    columns["result"] = [_verdict(report, p) for p in report.presets]
-    equal = {name: column[0] for name, column in settings.items() if len(set(column)) == 1}
-    notes = _notes(report)
-    if equal:
-        notes.insert(0, f"All presets: {', '.join(f'{name} {value}' for name, value in equal.items())}.")
+    columns |= {name: column for name, column in settings.items() if name not in equal}
+    notes = [f"All presets: {', '.join(f'{name} {value}' for name, value in equal.items())}."] if equal else []
     rows = [list(row) for row in zip(*columns.values(), strict=True)]
-    return Section("Results", list(columns), rows, "\n".join(notes))
+    return Section("Results", list(columns), rows, "\n".join(notes + _notes(report)))
+
+
+def in_width(section: Section, pixels: float) -> list[Section]:
+    """Return a table in parts that Dagster's UI shows in so many pixels. Each begins with the first column."""
+    first, *others = section.headings
+    parts = [[first]]
+    for heading in others:
+        if sum(_pixels(section, name) for name in [*parts[-1], heading]) > pixels and len(parts[-1]) > 1:
+            parts.append([first])
+        parts[-1].append(heading)
+    return [section.of_columns(part) for part in parts]
+
+
+def _pixels(section: Section, heading: str) -> float:
+    """Return the least width of a column: a line ends at a space, or at a hyphen before a letter."""
+    place = section.headings.index(heading)
+    words = [len(word) for row in section.rows for word in re.split(r"\s+|(?<=-)(?=[a-z])", row[place])]
+    return max(_HEADING_PIXELS * max(map(len, heading.split())), _CELL_PIXELS * max(words, default=0)) + _AROUND
 
 
 def _notes(report: BenchmarkReport) -> list[str]:
     """Return what a reader of the results must know."""
     notes = []
     for p in report.presets:
-        if p.results and (most := max(r.abstracts for r in p.results)) < p.settings["batch_size"]:
+        if p.has_model and p.results and (most := max(r.abstracts for r in p.results)) < p.settings["batch_size"]:
             notes.append(
                 f"{p.preset}: the sample has {most} abstracts, so no batch was larger. Measure a batch of "
                 f"{p.settings['batch_size']} with a sample of as many or more."
             )
     notes += [report.warning] if report.warning else []
-    notes.append("In parentheses: 95 % intervals. Quality: whether the summaries are as good as in full precision.")
+    if any(p.rate and p.rate.low > 0 for p in report.presets):
+        notes.append("In parentheses: 95 % intervals. A speed-up whose interval covers 1 may be chance.")
+    else:
+        notes.append("One replicate has no interval: the differences may be chance.")
+    notes.append("Gate: whether the summaries are as good as in full precision. Per second: abstracts.")
     if projected := next((p.projection for p in report.presets if p.projection), None):
         notes.append(f"Days: to summarize {count(projected.rows)} abstracts without a break.")
     if price := next((p.price_per_hour for p in report.presets if p.cost is not None), None):
-        notes.append(f"Cost: of the devices for these days, at {three_digits(price)} for one device and hour.")
+        notes.append(f"Cost: of the devices for these days, at {rounded(price)} for one device and hour.")
     if any(p.energy_kwh is not None for p in report.presets):
         notes.append("kWh: of the device alone for these days, at the mean power that was measured.")
     if any(p.share and p.share.value is not None for p in report.presets):
@@ -77,7 +99,7 @@ def _verdict(report: BenchmarkReport, preset: PresetResult) -> str:
     if preset is report.winner:
         return "fastest"
     if preset.rate is None:
-        return preset.outcome.replace("_", " ")
+        return "cannot run" if preset.outcome == "unsupported" else preset.outcome.replace("_", " ")
     if preset.gate is None:
         return "not judged"
     if not preset.gate.passes:
@@ -118,13 +140,12 @@ def summaries(report: BenchmarkReport) -> Section | None:
     return Section("Summaries side by side", ["abstract", *names], rows)
 
 
-def _speedup(preset: PresetResult) -> str:
-    speedup = preset.speedup
-    if speedup is None:
+def _days(days: float) -> str:
+    return rounded(days) if days >= 0.01 else "<0.01"
+
+
+def _with_interval(estimate: Estimate | None, unit: str = "") -> str:
+    if estimate is None:
         return ""
-    return f"{'undecided' if preset.undecided else f'{speedup.median:.1f}x'} ({interval(speedup)})"
-
-
-def _with_interval(estimate: Estimate) -> str:
-    ends = f" ({three_digits(estimate.low)} to {three_digits(estimate.high)})" if estimate.low > 0 else ""
-    return f"{three_digits(estimate.median)}{ends}"
+    ends = f" ({rounded(estimate.low)} to {rounded(estimate.high)})" if estimate.low > 0 else ""
+    return f"{rounded(estimate.median)}{unit}{ends}"

@@ -1,6 +1,7 @@
 """A table of a report: for a terminal, and for every file format."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,3 +12,8 @@ class Section:
     headings: list[str]
     rows: list[list[str]]
     note: str = ""
+
+    def of_columns(self, headings: Sequence[str]) -> "Section":
+        """Return the table of these columns alone, in their order, with title and note."""
+        places = [self.headings.index(heading) for heading in headings]
+        return replace(self, headings=list(headings), rows=[[row[i] for i in places] for row in self.rows])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 import yaml
 from rich.box import SIMPLE
-from rich.table import Table
+from rich.table import Column, Table
 
 from sum_assets.cli.console import err, out, progress_bar, writing
 from sum_assets.errors import UserError
@@ -207,7 +207,9 @@ def _print_report(benchmark_report: "BenchmarkReport", compared: bool = False) -
     # Quality and details are too wide for most terminals, and summaries too long.
     shown = sections(benchmark_report, compared)
     for section in (shown[name] for name in (*DECIDING, "projection") if name in shown):
-        table = Table(*section.headings, title=section.title, title_justify="left", box=SIMPLE, padding=0)
+        first, *others = section.headings  # what does not fit is broken, but for the names
+        columns = [Column(first, no_wrap=True), *(Column(heading, overflow="fold") for heading in others)]
+        table = Table(*columns, title=section.title, title_justify="left", box=SIMPLE, padding=0)
         for row in section.rows:
             table.add_row(*row)
         out.print(table)

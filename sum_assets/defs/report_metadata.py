@@ -1,17 +1,20 @@
 """Turns the benchmark report into metadata: what decides first, and without a click."""
 
 import dagster as dg
-import yaml
 
 from sum_assets.benchmark.inline_plots import inline_plots
 from sum_assets.benchmark.plots import as_markdown_image, figures
 from sum_assets.benchmark.render_report import markdown_table
 from sum_assets.benchmark.report import BenchmarkReport
 from sum_assets.benchmark.report_tables import sections
+from sum_assets.benchmark.results_table import in_width
 from sum_assets.defs.metadata import table_metadata
 
 #: Of the winner, for the plots over time.
-_NUMBERS = ("abstracts_per_second", "speedup", "days", "cost", "energy_kwh")
+_NUMBERS = ("speedup", "days", "cost", "energy_kwh")
+#: Pixels of a value on the page of an asset, in a window of 1,500. A table that is wider is cut off, and so are the
+#: texts above and below, which take its width. A key of more than 16 characters would leave less.
+_WIDTH = 474
 
 
 def report_metadata(report: BenchmarkReport) -> dict[str, dg.MetadataValue]:
@@ -20,13 +23,11 @@ def report_metadata(report: BenchmarkReport) -> dict[str, dg.MetadataValue]:
     The tables of quality and details are wider than the page: they are in the HTML report.
     """
     tables = sections(report)
-    metadata: dict[str, dg.MetadataValue] = {
-        "winner": dg.MetadataValue.text(report.sentence),
-        "results": table_metadata(tables["results"]),
-    }
+    metadata: dict[str, dg.MetadataValue] = {"winner": dg.MetadataValue.text(report.sentence)}
+    for number, part in enumerate(in_width(tables["results"], _WIDTH), 1):
+        metadata["results" if number == 1 else f"results_{number}"] = table_metadata(part)
     metadata |= {name: dg.MetadataValue.md(text) for name, text in inline_plots(report).items()}
-    configuration = yaml.safe_dump(report.run_configuration())
-    metadata["run_configuration"] = dg.MetadataValue.md(f"```yaml\n{configuration}```")
+    metadata["run_config"] = dg.MetadataValue.json(report.run_configuration())
     metadata |= {name: table_metadata(tables[name]) for name in ("losers", "projection") if name in tables}
     for name in ("results", "projection"):
         if name in tables and (note := tables[name].note):

@@ -22,6 +22,7 @@ from sum_assets.benchmark.quality_gate import Gate, Quality
 from sum_assets.benchmark.render_report import as_markdown
 from sum_assets.benchmark.report import BenchmarkReport
 from sum_assets.benchmark.report_tables import sections
+from sum_assets.benchmark.results_table import in_width
 from sum_assets.benchmark.section import Section
 from sum_assets.benchmark.sweep import BASELINE, REFERENCE, Preset
 from sum_assets.database.benchmark_results import SampleSummary
@@ -91,22 +92,32 @@ def test_one_table_decides() -> None:
     assert "workers 1" in section.note
     table = rows(section)
     assert (
-        table["openvino"] | {"engine": "openvino", "quant.": "int8", "batch": "64", "precision": "fp32"}
+        table["openvino"] | {"engine": "openvino", "quant": "int8", "batch": "64", "prec.": "fp32"}
         == (table["openvino"])
     )
-    assert table["openvino"] | {"days": "14.3", "quality": "passes", "result": "fastest"} == table["openvino"]
+    assert table["openvino"] | {"days": "14.3", "gate": "pass", "result": "fastest"} == table["openvino"]
     assert {name: row["result"] for name, row in table.items() if name != "openvino"} == {
         "lead": "other texts",
         "wrong": "other texts",
         REFERENCE: "57% as fast",
         BASELINE: "14% as fast",
-        "nowhere": "unsupported",
+        "nowhere": "cannot run",
     }
     reasons = {name: row["reason"] for name, row in rows(sections(report)["losers"]).items()}
     assert reasons["nowhere"] == "unsupported: device cuda:9: torch sees 0 CUDA devices."
     assert reasons["wrong"] == "the quality gate fails: writes other texts"
     assert reasons[REFERENCE].startswith("slower: 57% of the speed of openvino (57% to 57%)")
     assert "openvino" not in reasons
+
+
+def test_a_table_is_cut_into_parts_that_fit_the_page() -> None:
+    table = sections(report_of([*USUAL, refused("nowhere")]))["results"]
+    assert in_width(table, 10_000) == [table]
+    first, second = in_width(table, 474)
+    assert [*first.headings, *second.headings[1:]] == table.headings
+    assert first.headings[:2] == ["preset", "result"]
+    assert second.headings[0] == "preset"
+    assert [len(part.headings) for part in in_width(table, 10)] == [2] * (len(table.headings) - 1)
 
 
 def test_what_is_not_known_is_not_shown() -> None:
@@ -147,7 +158,7 @@ def test_reference_and_winner_are_side_by_side() -> None:
 
 def test_an_engine_without_a_model_leaves_the_axis_to_the_others() -> None:
     plots = figures(report_of(USUAL))
-    for name in ("speedups", "speed_and_quality"):
+    for name in ("speedups", "quality"):
         (axes,) = plots[name].axes
         assert axes.get_xlim()[1] < 20
         assert "no model: lead (10,172x)" in axes.get_xlabel()
@@ -168,8 +179,8 @@ def crowd(number: int) -> list[PresetResult]:
 
 @pytest.mark.parametrize("number", [2, 12, 40])
 def test_labels_do_not_overlap(number: int) -> None:
-    figure = figures(report_of([*USUAL, *crowd(number)]))["speed_and_quality"]
-    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure = figures(report_of([*USUAL, *crowd(number)]))["quality"]
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     figure.draw(renderer)
     names = [text for text in figure.axes[0].texts if isinstance(text, Annotation)]
     # The extent of an annotation itself holds the line to its point, too.
@@ -181,7 +192,7 @@ def test_labels_do_not_overlap(number: int) -> None:
 @pytest.mark.parametrize("number", [0, 12, 40])
 def test_plots_without_a_click_are_short(number: int) -> None:
     plots = inline_plots(report_of([*USUAL, *crowd(number)]))
-    assert list(plots) == ["speedups", "speed_and_quality"]
+    assert list(plots) == ["speedups", "quality"]
     for plot in plots.values():
         assert len(plot) < LIMIT
         assert plot.startswith("![plot](<data:image/svg+xml,%3Csvg xmlns=")

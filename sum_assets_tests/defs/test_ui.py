@@ -198,11 +198,14 @@ def test_a_sweep_is_measured_and_reported(page: Page, site: Site, tmp_path: Path
     _expect_end_of_run(page, "RUN_SUCCESS")
     page.goto(f"{site.url}/assets/benchmark_report")
     expect(_row(page, "winner")).to_contain_text("passes the gate")
-    expect(_row(page, "results")).to_contain_text("unsupported")
-    expect(_row(page, "results_note")).to_contain_text("nowhere: device cuda:9: torch sees 0 CUDA devices")
+    expect(_row(page, "results").get_by_role("row")).to_have_count(5)
+    expect(_row(page, "losers")).to_contain_text("unsupported: device cuda:9: torch sees 0 CUDA devices")
+    small = _row(page, "speedups").get_by_role("img", name="plot")
+    expect(small).to_be_visible()  # without a click
+    assert small.evaluate("image => image.naturalWidth") > 200
     _screenshot(page, site, "benchmark-report")
-    _row(page, "plot_speed_and_quality").get_by_text("Show Markdown").click()
-    plot = page.get_by_role("img", name="plot", exact=True)
+    _row(page, "plot_quality").get_by_text("Show Markdown").click()
+    plot = page.get_by_role("dialog").get_by_role("img", name="plot", exact=True)
     expect(plot).to_be_visible()
     assert plot.evaluate("image => image.naturalWidth") > 200
 

@@ -102,22 +102,24 @@ def test_presets_are_measured_and_reported(
     values = metadata(defs.resolve_job_def("report_benchmark").execute_in_process(instance=instance))
     assert {row["preset"] for row in values["json"]} == {BASELINE, REFERENCE, "batched", "not-here"}
     assert "passes the gate" in values["winner"]
-    assert "precision: float32" in values["run_configuration"]
-    assert "max_output_tokens: 16" in values["run_configuration"], "of the model, too"
+    assert values["run_config"]["resources"]["gpu"]["config"]["precision"] == "float32"
+    assert values["run_config"]["resources"]["summarizer"]["config"]["max_output_tokens"] == 16, "of the model, too"
     assert list(values)[:2] == ["winner", "results"], "the sentence first"
-    columns = ["preset", "precision", "batch", "device", "abstracts/s", "speed-up", "limit", "days", "cost", "quality"]
-    assert [column.name for column in values["results"].schema.columns] == [*columns, "result"]
+    parts = [values[name] for name in values if name in ("results", "results_2")]
+    columns = [column.name for part in parts for column in part.schema.columns]
+    assert columns == ["preset", "result", "gate", "speed-up", "per second", "days", "cost", "limit", *columns[8:]]
+    assert [name for name in columns[8:] if name != "preset"] == ["prec.", "batch", "device"]
     results = {record.data["preset"]: record.data for record in values["results"].records}
     assert results.keys() == {BASELINE, REFERENCE, "batched", "not-here"}
-    assert results["not-here"]["result"] == "unsupported"
-    assert "All presets: engine transformers, quant. none, workers 1." in values["results_note"]
+    assert results["not-here"]["result"] == "cannot run"
+    assert "All presets: engine transformers, quant none, workers 1." in values["results_note"]
     losers = {record.data["preset"]: record.data["reason"] for record in values["losers"].records}
     assert losers["not-here"].startswith("unsupported: device cuda:99: torch sees")
     assert values["cost"] == pytest.approx(100 * 24 * values["days"], rel=1e-3)
     assert "for 40 abstracts, at a price of " in values["winner"]
     assert "energy_kwh" not in values, "no power is measured on a CPU"
     assert values["speedups"].startswith("![plot](<data:image/svg+xml,")
-    assert values["plot_speed_and_quality"].startswith("![plot](data:image/png;base64,")
+    assert values["plot_quality"].startswith("![plot](data:image/png;base64,")
     assert sum(len(str(value)) for value in values.values()) < 200_000, "the event log keeps it"
     assert list(registered_sweep(registered)[0].presets) == ["not-here", "batched"], "in the order of the file"
     cells = registered.execute("SELECT count(*), count(DISTINCT cell) FROM sum_assets.benchmark_result").fetchall()
