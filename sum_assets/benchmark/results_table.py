@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from sum_assets.benchmark.confidence_interval import Estimate
 from sum_assets.benchmark.preset_result import PresetResult
@@ -26,13 +27,25 @@ _FIGURES: dict[str, Callable[[PresetResult], str]] = {
     "gate": lambda p: "" if p.gate is None else "pass" if p.gate.passes else "fail",
     "speed-up": lambda p: _with_interval(p.speedup, "x"),
     "per second": lambda p: _with_interval(p.rate),
-    "days": lambda p: _days(p.projection.days) if p.projection else "",
-    "cost": lambda p: "" if p.cost is None else rounded(p.cost),
-    "kWh": lambda p: "" if p.energy_kwh is None else rounded(p.energy_kwh),
+    "days": lambda p: _amount(p.projection.days) if p.projection else "",
+    "cost": lambda p: "" if p.cost is None else _amount(p.cost),
+    "kWh": lambda p: "" if p.energy_kwh is None else _amount(p.energy_kwh),
     "limit": lambda p: "" if not p.share or p.share.value is None else f"{p.share.value:.1%}",
 }
-#: Pixels of a character of a heading and of a cell in Dagster's UI, and of what is around each cell.
-_HEADING_PIXELS, _CELL_PIXELS, _AROUND = 7.2, 8.43, 17.0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a table may be wide on a page: how wide a character of a heading and of a cell is, and what is around each.
+
+    A line of a cell ends at a space. With `breaks_words` it does at a hyphen before a letter, and headings break, too.
+    """
+
+    width: float
+    heading: float = 1.0
+    cell: float = 1.0
+    around: float = 1.0
+    breaks_words: bool = False
 
 
 def results(report: BenchmarkReport) -> Section:
@@ -48,22 +61,24 @@ def results(report: BenchmarkReport) -> Section:
     return Section("Results", list(columns), rows, "\n".join(notes + _notes(report)))
 
 
-def in_width(section: Section, pixels: float) -> list[Section]:
-    """Return a table in parts that Dagster's UI shows in so many pixels. Each begins with the first column."""
+def in_width(section: Section, page: Page) -> list[Section]:
+    """Return a table in parts that fit a page. Each begins with the first column."""
     first, *others = section.headings
     parts = [[first]]
     for heading in others:
-        if sum(_pixels(section, name) for name in [*parts[-1], heading]) > pixels and len(parts[-1]) > 1:
+        if sum(least_width(section, name, page) for name in [*parts[-1], heading]) > page.width and len(parts[-1]) > 1:
             parts.append([first])
         parts[-1].append(heading)
     return [section.of_columns(part) for part in parts]
 
 
-def _pixels(section: Section, heading: str) -> float:
-    """Return the least width of a column: a line ends at a space, or at a hyphen before a letter."""
+def least_width(section: Section, heading: str, page: Page) -> float:
+    """Return how narrow a column may be before words are cut."""
     place = section.headings.index(heading)
-    words = [len(word) for row in section.rows for word in re.split(r"\s+|(?<=-)(?=[a-z])", row[place])]
-    return max(_HEADING_PIXELS * max(map(len, heading.split())), _CELL_PIXELS * max(words, default=0)) + _AROUND
+    pattern = r"\s+|(?<=-)(?=[a-z])" if page.breaks_words else r"\s+"
+    words = [len(word) for row in section.rows for word in re.split(pattern, row[place])]
+    title = max(map(len, heading.split())) if page.breaks_words else len(heading)
+    return max(page.heading * title, page.cell * max(words, default=0)) + page.around
 
 
 def _notes(report: BenchmarkReport) -> list[str]:
@@ -140,8 +155,8 @@ def summaries(report: BenchmarkReport) -> Section | None:
     return Section("Summaries side by side", ["abstract", *names], rows)
 
 
-def _days(days: float) -> str:
-    return rounded(days) if days >= 0.01 else "<0.01"
+def _amount(number: float) -> str:
+    return rounded(number) if number >= 0.01 or not number else "<0.01"
 
 
 def _with_interval(estimate: Estimate | None, unit: str = "") -> str:

@@ -202,17 +202,21 @@ def _build_report(
 
 def _print_report(benchmark_report: "BenchmarkReport", compared: bool = False) -> None:
     from sum_assets.benchmark.report_tables import DECIDING, sections
+    from sum_assets.benchmark.results_table import Page, in_width, least_width
 
     out.print(benchmark_report.sentence, markup=False, style="bold")
     # Quality and details are too wide for most terminals, and summaries too long.
     shown = sections(benchmark_report, compared)
-    for section in (shown[name] for name in (*DECIDING, "projection") if name in shown):
-        first, *others = section.headings  # what does not fit is broken, but for the names
-        columns = [Column(first, no_wrap=True), *(Column(heading, overflow="fold") for heading in others)]
-        table = Table(*columns, title=section.title, title_justify="left", box=SIMPLE, padding=0)
-        for row in section.rows:
-            table.add_row(*row)
-        out.print(table)
+    for name in (name for name in (*DECIDING, "projection") if name in shown):
+        section = shown[name]
+        page = Page(out.width - 2)
+        for part in in_width(section, page) if name == "results" else [section]:
+            widths = [int(least_width(part, heading, page)) - 1 for heading in part.headings]
+            columns = [Column(h, overflow="fold", min_width=w) for h, w in zip(part.headings, widths, strict=True)]
+            table = Table(*columns, title=section.title, title_justify="left", box=SIMPLE, padding=0)
+            for row in part.rows:
+                table.add_row(*row)
+            out.print(table)
         out.print(section.note, markup=False, style="dim", end="\n" if section.note else "")
     if configuration := benchmark_report.run_configuration():
         out.print(f"Run configuration:\n{yaml.safe_dump(configuration)}", markup=False, soft_wrap=True)

@@ -7,14 +7,14 @@ from sum_assets.benchmark.plots import as_markdown_image, figures
 from sum_assets.benchmark.render_report import markdown_table
 from sum_assets.benchmark.report import BenchmarkReport
 from sum_assets.benchmark.report_tables import sections
-from sum_assets.benchmark.results_table import in_width
+from sum_assets.benchmark.results_table import Page, in_width
 from sum_assets.defs.metadata import table_metadata
 
 #: Of the winner, for the plots over time.
 _NUMBERS = ("speedup", "days", "cost", "energy_kwh")
 #: Pixels of a value on the page of an asset, in a window of 1,500. A table that is wider is cut off, and so are the
 #: texts above and below, which take its width. A key of more than 16 characters would leave less.
-_WIDTH = 474
+_PAGE = Page(width=474, heading=7.2, cell=8.43, around=17, breaks_words=True)
 
 
 def report_metadata(report: BenchmarkReport) -> dict[str, dg.MetadataValue]:
@@ -24,7 +24,7 @@ def report_metadata(report: BenchmarkReport) -> dict[str, dg.MetadataValue]:
     """
     tables = sections(report)
     metadata: dict[str, dg.MetadataValue] = {"winner": dg.MetadataValue.text(report.sentence)}
-    for number, part in enumerate(in_width(tables["results"], _WIDTH), 1):
+    for number, part in enumerate(in_width(tables["results"], _PAGE), 1):
         metadata["results" if number == 1 else f"results_{number}"] = table_metadata(part)
     metadata |= {name: dg.MetadataValue.md(text) for name, text in inline_plots(report).items()}
     metadata["run_config"] = dg.MetadataValue.json(report.run_configuration())

@@ -22,7 +22,7 @@ from sum_assets.benchmark.quality_gate import Gate, Quality
 from sum_assets.benchmark.render_report import as_markdown
 from sum_assets.benchmark.report import BenchmarkReport
 from sum_assets.benchmark.report_tables import sections
-from sum_assets.benchmark.results_table import in_width
+from sum_assets.benchmark.results_table import Page, in_width
 from sum_assets.benchmark.section import Section
 from sum_assets.benchmark.sweep import BASELINE, REFERENCE, Preset
 from sum_assets.database.benchmark_results import SampleSummary
@@ -112,12 +112,12 @@ def test_one_table_decides() -> None:
 
 def test_a_table_is_cut_into_parts_that_fit_the_page() -> None:
     table = sections(report_of([*USUAL, refused("nowhere")]))["results"]
-    assert in_width(table, 10_000) == [table]
-    first, second = in_width(table, 474)
+    assert in_width(table, Page(10_000)) == [table]
+    first, second = in_width(table, Page(60))
     assert [*first.headings, *second.headings[1:]] == table.headings
     assert first.headings[:2] == ["preset", "result"]
     assert second.headings[0] == "preset"
-    assert [len(part.headings) for part in in_width(table, 10)] == [2] * (len(table.headings) - 1)
+    assert [len(part.headings) for part in in_width(table, Page(10))] == [2] * (len(table.headings) - 1)
 
 
 def test_what_is_not_known_is_not_shown() -> None:
