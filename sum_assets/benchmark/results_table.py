@@ -18,7 +18,7 @@ _SETTINGS: dict[str, Callable[[PresetResult], str]] = {
     "engine": lambda p: str(p.settings["engine"]),
     "prec.": lambda p: _SHORT.get(p.settings["precision"], str(p.settings["precision"])) if p.has_model else "",
     "quant": lambda p: str(p.settings["quantization"]) if p.has_model else "",
-    "batch": lambda p: str(p.settings["batch_size"]) if p.has_model else "",
+    "batch": lambda p: str(p.settings["batch_size"] or "auto") if p.has_model else "",
     "workers": lambda p: str(p.workers),
     "device": lambda p: p.device,
 }
@@ -85,7 +85,11 @@ def _notes(report: BenchmarkReport) -> list[str]:
     """Return what a reader of the results must know."""
     notes = []
     for p in report.presets:
-        if p.has_model and p.results and (most := max(r.abstracts for r in p.results)) < p.settings["batch_size"]:
+        if (
+            p.has_model
+            and p.results
+            and (most := max(r.abstracts for r in p.results)) < (p.settings["batch_size"] or 0)
+        ):
             notes.append(
                 f"{p.preset}: the sample has {most} abstracts, so no batch was larger. Measure a batch of "
                 f"{p.settings['batch_size']} with a sample of as many or more."

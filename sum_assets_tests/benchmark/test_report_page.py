@@ -48,7 +48,9 @@ def measured(name: str, speed: float, likeness: float = 1.0, watts: float | None
         quality=Quality(**{**zeros, "abstracts": 32, "opening_rouge_l": likeness}),  # type: ignore[arg-type]
         gate=Gate(likeness >= 0.65, "" if likeness >= 0.65 else "writes other texts"),
         projection=Projection(1000, Backfill(seconds, 1, 0.0), {}, seconds, None, None, 1, 1),
-        settings=Preset.model_validate({"device": "cpu", "precision": "float32", **settings}).model_dump(),
+        settings=Preset.model_validate(
+            {"device": "cpu", "precision": "float32", "batch_size": 16, **settings}
+        ).model_dump(),
     )
 
 
@@ -144,7 +146,7 @@ def test_an_attention_that_the_engine_chooses_is_no_setting() -> None:
     chosen = measured("openvino", 7, engine="openvino")
     chosen.settings["attention"] = None
     configuration = report_of([*USUAL[:2], chosen]).run_configuration()["resources"]["gpu"]["config"]
-    assert configuration == {"engine": "openvino", "device": "cpu", "precision": "float32"}
+    assert configuration == {"engine": "openvino", "device": "cpu", "precision": "float32", "batch_size": 16}
 
 
 def test_reference_and_winner_are_side_by_side() -> None:
