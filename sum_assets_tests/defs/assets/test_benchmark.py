@@ -107,8 +107,11 @@ def test_presets_are_measured_and_reported(
     assert list(values)[:2] == ["winner", "results"], "the sentence first"
     parts = [values[name] for name in values if name in ("results", "results_2")]
     columns = [column.name for part in parts for column in part.schema.columns]
-    assert columns == ["preset", "result", "gate", "speed-up", "per second", "days", "cost", "limit", *columns[8:]]
-    assert [name for name in columns[8:] if name != "preset"] == ["prec.", "batch", "device"]
+    assert [name for name in columns if name != "preset"] == [
+        *("result", "gate", "speed-up", "per second", "days", "cost", "limit"),
+        *("prec.", "batch", "device"),
+    ]
+    assert columns.count("preset") == len(parts), "each part names its rows"
     results = {record.data["preset"]: record.data for record in values["results"].records}
     assert results.keys() == {BASELINE, REFERENCE, "batched", "not-here"}
     assert results["not-here"]["result"] == "cannot run"
