@@ -80,7 +80,7 @@ def test_every_format_says_the_same(corpus: Connection, t5: Path) -> None:
     assert report.sentence in markdown
     assert "| 50% |" in markdown
     assert re.search(r"baseline \(.* passes the gate, .* for 3.68 million abstracts", report.sentence)
-    assert "nowhere: device cuda:99: torch sees" in markdown
+    assert "| nowhere | unsupported: device cuda:99: torch sees" in markdown
 
     page = render.as_html(report)
     assert f"model: {t5}" in page

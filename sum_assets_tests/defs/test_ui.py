@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import yaml
 from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from sum_assets.defs.resources import demo_summarizer
 
@@ -226,8 +227,14 @@ def _run_configuration(batch_size: int) -> dict[str, Any]:
 def _launch(page: Page, site: Site, key: str, run_config: dict[str, Any]) -> None:
     page.goto(f"{site.url}/assets/summaries")
     page.get_by_role("button", name="Materialize").click(modifiers=["Shift"])
+    choice = page.get_by_role("menuitem", name=key)
     page.get_by_placeholder("Partition").fill(key)
-    page.get_by_role("menuitem", name=key).click()
+    try:
+        choice.click(timeout=20_000)
+    except PlaywrightTimeoutError:  # what is written before the keys are loaded is lost
+        page.get_by_placeholder("Partition").fill("")
+        page.get_by_placeholder("Partition").fill(key)
+        choice.click()
     # Choosing a partition rewrites the configuration, so it is written after that.
     expect(page.get_by_text(f"partition: {key}")).to_be_visible()
     _write(page, run_config)

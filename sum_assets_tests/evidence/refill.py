@@ -1,8 +1,8 @@
 """What refilling the slots of a batch would save, on paper: `python -m sum_assets_tests.evidence.refill`, seconds.
 
-It replays the lengths of the summaries in the database that sum-assets uses, the longest inputs first, as they are
-decoded: in static batches, with ended rows dropped, and with the slots of ended rows filled again. A step costs as much
-as its rows, and as much as some rows more: what it reads and launches for any number of them.
+It plays summaries of 110 tokens at the median and 184 at the 95th percentile, as `make prove-gpu` writes them: in
+static batches, with ended rows dropped, and with the slots of ended rows filled again. A step costs as much as its
+rows, and as much as some rows more: what it reads and launches for any number of them.
 """
 
 import heapq
@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from sum_assets.database.connection import connect
 from sum_assets.summarizer.engines.decoding.decoder import COMPACT_AT
 from sum_assets_tests.evidence.harness import write_results
+from sum_assets_tests.evidence.prove_gpu.countdown import draw_lengths
 
+#: Tokens of a summary: the median, and the most.
+MEDIAN, LIMIT = 110, 256
 BATCHES = (16, 64, 256)
 #: Rows that the fixed part of a step costs as much as. `inf`: it costs the same at any number of rows.
 FIXED = (0.0, 16.0, 64.0, 256.0, math.inf)
@@ -57,19 +59,8 @@ def cost(steps: int, row_steps: int, fixed: float) -> float:
 
 
 def main() -> None:
-    """Print a table for the lengths in the database, and write out/refill.json."""
-    with connect() as connection:
-        rows = connection.execute("SELECT input_tokens, output_tokens FROM sum_assets.generated_summary").fetchall()
-    lengths = [written for _, written in sorted(rows, reverse=True)]
-    console = Console(width=120)
-    if not lengths:
-        console.print("The database has no summaries. Run sum-assets materialize first.")
-        return
-    spread = sorted(lengths)
-    console.print(
-        f"{len(lengths):,} summaries: {spread[len(spread) // 2]} tokens at the median, "
-        f"{spread[len(spread) * 95 // 100]} at the 95th percentile, {spread[-1]} at most"
-    )
+    """Print a table, and write out/refill.json."""
+    lengths = draw_lengths(4096 * 5, 0, MEDIAN, LIMIT)
     table = Table("batch", "a step's fixed cost", "dropping saves", "refilling saves of the rest")
     found = []
     for batch in BATCHES:
@@ -78,7 +69,7 @@ def main() -> None:
             saved = [1 - costs[1] / costs[0], 1 - costs[2] / costs[1]]
             table.add_row(str(batch), f"{fixed:g} rows", *(f"{share:.0%}" for share in saved))
             found.append({"batch": batch, "fixed": str(fixed), "dropping": saved[0], "refilling": saved[1]})
-    console.print(table)
+    Console(width=120).print(table)
     write_results("refill", found)
 
 
