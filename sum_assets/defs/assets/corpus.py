@@ -1,7 +1,7 @@
 """The corpus by ID range: profiled, summarized on the GPU resource, and published, one range after the other."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache, partial
@@ -40,6 +40,9 @@ from sum_assets.range_report import Outlook, render_range_report
 from sum_assets.stopping import deadline, stop_between_batches
 from sum_assets.summarizer import Phases, open_summarizer, resolve_settings
 from sum_assets.summarizer.device_lease import device_lease
+
+#: Settings by which the UI's list of runs can be filtered.
+_TAGS = ("engine", "model", "precision", "quantization", "fingerprint")
 
 
 @dg.multi_asset(
@@ -154,6 +157,7 @@ def _summarizing(
         with phases("load_model"):
             resolved = resolve_settings(leased, summarizer.settings())
         device, fingerprint = resolved.device.torch_name, resolved.fingerprint
+        _tag(context, {"fingerprint": fingerprint, **resolved.all_settings()})
         database.run(require_not_quarantined, device)
         open_engine = cache(lambda: open_summarizer(resolved))
         store = ResultStore(fingerprint, context.run.run_id, config.overwrite)
@@ -206,6 +210,15 @@ def _summarizing(
                 return fingerprint
 
             yield summarize
+
+
+def _tag(context: dg.AssetExecutionContext, settings: Mapping[str, object]) -> None:
+    """Tag the run with its settings, unless Dagster's own database is away: a run does not fail for a tag."""
+    try:
+        tags = {f"sum-assets/{name}": str(settings[name]) for name in _TAGS if name in settings}
+        context.instance.add_run_tags(context.run.run_id, tags)
+    except Exception as error:
+        _log(context, f"The run has no tags: {type(error).__name__}")
 
 
 def _log(context: dg.AssetExecutionContext, text: str) -> None:

@@ -120,6 +120,13 @@ def test_a_range_goes_from_source_to_published(
     assert published(corpus) == {i: copied(i) for i in range(1, 11)}
     assert whole(verify_range(corpus, FIRST))
     found = metadata(instance, "summaries", FIRST)
+    run = instance.get_run_by_id(result.run_id)
+    assert run
+    tags = {name.partition("/")[2]: value for name, value in run.tags.items() if name.startswith("sum-assets/")}
+    assert tags.pop("model") == config["resources"]["summarizer"]["config"]["model"]
+    assert tags == {
+        "engine": "transformers", "precision": "float32", "quantization": "none", "fingerprint": found["fingerprint"],
+    }  # fmt: skip
     assert found["summarized"] == found["dagster/partition_row_count"] == 10
     assert found["abstracts_per_second"] > 0
     assert found["generated_tokens_per_second"] > 0
@@ -132,7 +139,7 @@ def test_a_range_goes_from_source_to_published(
     phases = ("load_model", "read", "tokenize", "generate", "detokenize", "write", "other")
     assert sum(found[f"seconds_{phase}"] for phase in phases) == pytest.approx(found["seconds_total"], rel=0.01)
     beside = {row.data["phase"]: row.data["seconds_beside"] for row in found["phases"].records}
-    assert {phase for phase, seconds in beside.items() if seconds} == {"read", "write"}
+    assert {"write"} <= {phase for phase, seconds in beside.items() if seconds} <= {"read", "write"}
     assert found["days_for_3_68_million"] > found["days_for_this_corpus"] > 0
     assert found["settings"]["precision"] == "float32"
     assert found["settings"]["model_revision"].startswith("sha256:")
