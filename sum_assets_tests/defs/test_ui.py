@@ -205,6 +205,12 @@ def test_a_sweep_is_measured_and_reported(page: Page, site: Site, tmp_path: Path
     expect(small).to_be_visible()  # without a click
     assert small.evaluate("image => image.naturalWidth") > 200
     _screenshot(page, site, "benchmark-report")
+    if SCREENSHOTS:
+        first, end = (_row(page, name).bounding_box() or pytest.fail(name) for name in ("winner", "run_config"))
+        page.screenshot(
+            path=DOCS / "benchmark-report.png",
+            clip={"x": first["x"], "y": first["y"], "width": first["width"], "height": end["y"] - first["y"]},
+        )
     _row(page, "plot_quality").get_by_text("Show Markdown").click()
     plot = page.get_by_role("dialog").get_by_role("img", name="plot", exact=True)
     expect(plot).to_be_visible()
