@@ -3,7 +3,7 @@
 from transformers import PretrainedConfig
 
 from sum_assets.summarizer.engine_registry import EngineSpec
-from sum_assets.summarizer.memory import rows_that_fit
+from sum_assets.summarizer.memory import predict, rows_that_fit
 from sum_assets.summarizer.types import Device, Precision
 from sum_assets.summarizer.user_settings import GpuSettings, SummarizerSettings
 
@@ -32,10 +32,11 @@ def choose_batch(
     if gpu.batch_tokens is not None:
         return max(1, gpu.batch_tokens // settings.max_output_tokens), gpu.batch_tokens
     most = min(_MOST[device.kind][spec.continuous] for device in devices)
-    if spec.continuous and devices[0].kind == "cuda":
-        return most, None  # what does not fit waits
+    if spec.queues_on(devices[0]):
+        return most, None
     tokens = settings.max_input_tokens + settings.max_output_tokens
-    fits = [rows_that_fit(config, precision, gpu.quantization, tokens, d, gpu.workers_per_device) for d in devices]
+    row = predict(config, precision, gpu.quantization, tokens)
+    fits = [rows_that_fit(row, config, device, gpu.workers_per_device) for device in devices]
     rows = min(_CAUTIOUS if each is None else max(1, each) for each in fits)
     if "batch_tokens" in spec.settable and rows < most and None not in fits:
         return most, rows * tokens

@@ -113,6 +113,10 @@ class EngineSpec:
         """Whether it loads a model."""
         return self.settings_class is None
 
+    def queues_on(self, device: Device) -> bool:
+        """Whether its KV cache takes the memory that is free, and what does not fit waits."""
+        return self.continuous and device.kind == "cuda"
+
     def serves(self, device: Device) -> bool:
         """Return whether it runs on a device."""
         too_old = self.capability and device.capability and device.capability < self.capability

@@ -16,6 +16,8 @@ OVERHEAD = 2**29
 _LOGIT_BYTES = 12
 #: The share of a device's memory that is planned for. The rest is for activations, allocators and other programs.
 _PLANNED = 0.75
+#: What `_count_parameters` has counted: `doctor` resolves dozens of settings for one model.
+_counted: dict[str, tuple[int, int]] = {}
 BITS = {"none": None, "int8": 8, "torchao_int8": 8, "nf4": 4, "fp4": 4}
 
 
@@ -38,9 +40,7 @@ def predict(config: PretrainedConfig, precision: Precision, quantization: Quanti
     It leaves out activations, which depend on the engine. A batch that does not fit is halved.
     """
     size = getattr(torch, precision).itemsize
-    model = model_on_meta(config)
-    parameters = sum(p.numel() for p in model.parameters())
-    embedded = model.get_input_embeddings().weight.numel()
+    parameters, embedded = _count_parameters(config)
     bits = BITS[quantization]
     weights = parameters * size if bits is None else embedded * size + (parameters - embedded) * bits // 8
     text = config.get_text_config(decoder=True)
@@ -51,24 +51,26 @@ def predict(config: PretrainedConfig, precision: Precision, quantization: Quanti
     return MemoryEstimate(weights, 2 * text.num_hidden_layers * heads * width * size * tokens)
 
 
-def rows_that_fit(
-    config: PretrainedConfig,
-    precision: Precision,
-    quantization: Quantization,
-    tokens: int,
-    device: Device,
-    workers: int,
-) -> int | None:
-    """Return how many rows of `tokens` tokens fit beside the weights, with so many workers on the device.
+def _count_parameters(config: PretrainedConfig) -> tuple[int, int]:
+    """Return the parameters of a model, and those of its embedding. A large T5 takes a quarter of a second, once."""
+    key = config.to_json_string(use_diff=False)
+    if key not in _counted:
+        model = model_on_meta(config)
+        embedding = model.get_input_embeddings().weight
+        _counted[key] = sum(p.numel() for p in model.parameters()), embedding.numel()
+    return _counted[key]
+
+
+def rows_that_fit(row: MemoryEstimate, config: PretrainedConfig, device: Device, workers: int) -> int | None:
+    """Return how many rows fit beside the weights, with so many workers on the device. `row` estimates one of them.
 
     It is None where nobody knows how much memory the device has.
     """
     if (available := _available(device)) is None:
         return None
-    one = predict(config, precision, quantization, tokens)
     logits = config.get_text_config(decoder=True).vocab_size * _LOGIT_BYTES
-    room = available * _PLANNED / workers - one.weights - OVERHEAD
-    return max(0, int(room / (one.kv_cache + logits)))
+    room = available * _PLANNED / workers - row.weights - OVERHEAD
+    return max(0, int(room / (row.kv_cache + logits)))
 
 
 def check_memory(estimate: MemoryEstimate, device: Device, workers: int) -> None:

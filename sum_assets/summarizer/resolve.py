@@ -65,8 +65,7 @@ def resolve(
     check_positions(settings, files.config)
     batch_size, batch_tokens = choose_batch(gpu, settings, spec, files.config, precision, devices)
     if gpu.workers_per_device > 1:
-        waits = spec.continuous and devices[0].kind == "cuda"  # there the KV cache takes what is free
-        rows = 1 if waits else batch_size
+        rows = 1 if spec.queues_on(devices[0]) else batch_size
         tokens = batch_tokens or rows * (settings.max_input_tokens + settings.max_output_tokens)
         need = predict(files.config, precision, gpu.quantization, tokens)
         for device in devices:
