@@ -61,6 +61,18 @@ def test_it_is_rehearsed_without_a_gpu_without_a_database_and_without_dagster(t5
     assert page.count("| ok |") == len(checks)
 
 
+def test_a_selection_says_what_it_leaves_out(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sum_assets_tests.evidence.prove_gpu", "--device", "cpu", "--select", "power|vllm"]
+    ran = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    left_out = json.loads((tmp_path / "out" / "prove-gpu.json").read_text())["left_out"]
+    assert [left["name"] for left in left_out[:2]] == ["power, utilization and memory", "engine vllm"]
+    assert left_out[2]["name"].endswith(" more")
+    assert left_out[2]["reason"] == "--select power|vllm"
+
+
 def test_a_device_that_is_not_there_fails_with_what_to_do(tmp_path: Path) -> None:
     (case, result, _) = next(run([Case("device", ".device:describe", limit=100)], tmp_path, device="cuda:99"))
     assert (case.name, result.outcome) == ("device", "left out")

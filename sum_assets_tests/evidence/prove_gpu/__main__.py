@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 import time
 from contextlib import ExitStack
@@ -39,10 +40,13 @@ def main() -> int:
             runner.machine = Machine(report["device"]["torch_name"], str(Path(folder).resolve()), rehearsal)
             if rehearsal:
                 print("There is no GPU here, so this is a rehearsal on the CPU: it proves nothing about a GPU.")
-            for case, result, seconds in runner.run(
-                [*correctness(rehearsal=rehearsal), *speed(rehearsal=rehearsal, slow=_is_slow(report["device"]))]
-            ):
+            cases = [*correctness(rehearsal=rehearsal), *speed(rehearsal=rehearsal, slow=_is_slow(report["device"]))]
+            chosen = [case for case in cases if options.select.search(case.name)]
+            for case, result, seconds in runner.run(chosen):
                 _note(report, case, result, seconds)
+            if others := len(cases) - len(chosen):
+                reason = f"--select {options.select.pattern}"
+                report["left_out"].append({"name": f"{others} more", "reason": reason})
     report["seconds"] = time.monotonic() - began
     write_results("prove-gpu", report)
     (OUT / "prove-gpu.md").write_text(as_markdown(report))
@@ -82,6 +86,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="prove_gpu", description=__doc__)
     parser.add_argument("--device", default="auto", help="auto, cuda:N or cpu; auto rehearses where there is no GPU")
     parser.add_argument("--budget", type=float, default=540.0, help="seconds, after which nothing more is begun")
+    parser.add_argument(
+        "--select", type=re.compile, default="", metavar="REGEX", help="only what has this in its name; all by default"
+    )
     parser.add_argument("--models", help="folder that keeps the models for the next run; a temporary one by default")
     return parser.parse_args()
 
