@@ -10,8 +10,11 @@ from sum_assets.summarizer.watchdog import watchdog
 T = TypeVar("T")
 
 
-def look_ahead(results: Iterator[T]) -> Iterator[T]:
-    """Yield what `results` yields, whose next item a thread fetches meanwhile. It waits for that thread at its end."""
+def look_ahead(results: Iterator[T], thread: ThreadPoolExecutor) -> Iterator[T]:
+    """Yield what `results` yields, whose next item a thread fetches meanwhile. It waits for that thread at its end.
+
+    cuDNN's plans for attention are a thread's own, so callers keep one thread.
+    """
     begun = threading.Semaphore(0)
 
     def fetch() -> T | None:
@@ -23,12 +26,11 @@ def look_ahead(results: Iterator[T]) -> Iterator[T]:
         begun.acquire()  # else this thread keeps the interpreter while it works on an item
         return fetched
 
-    with ThreadPoolExecutor(1, "generate") as thread:
-        fetched = start()
-        try:
-            while (item := fetched.result()) is not None:
-                fetched = start()
-                yield item
-        finally:
-            with watchdog(lambda: None):  # the engine may hang while nobody asks for its results
-                wait([fetched])
+    fetched = start()
+    try:
+        while (item := fetched.result()) is not None:
+            fetched = start()
+            yield item
+    finally:
+        with watchdog(lambda: None):  # the engine may hang while nobody asks for its results
+            wait([fetched])

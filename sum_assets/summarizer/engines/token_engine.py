@@ -3,6 +3,7 @@
 import copy
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -48,7 +49,8 @@ class TokenEngine:
             self._tokenizer, self._encoder.template, self._encoder.closing, settings.thoughts
         )
         self._roofline = open_roofline(resolved)  # before anything else is on the device
-        self._generator, self._ahead = load(self._tokenizer), ahead
+        self._generator = load(self._tokenizer)
+        self._thread = ThreadPoolExecutor(1, "generate") if ahead else None
         self._stops = stop_tokens(resolved.files, self._tokenizer)
         self._limit = resolved.settings.max_output_tokens
         self._end_is_forced = "forced_eos_token_id" in resolved.rules
@@ -78,8 +80,8 @@ class TokenEngine:
         if not inputs:
             return
         finished = self._generator.generate([e.ids for e in inputs])
-        if self._ahead:
-            finished = look_ahead(finished)
+        if self._thread:
+            finished = look_ahead(finished, self._thread)
         while True:
             with phases("generate"):
                 outputs = next(finished, None)

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from sum_assets.errors import UserError
 from sum_assets.summarizer.engines.decoding import Decoder, can_capture, can_decode, padded
+from sum_assets.summarizer.engines.decoding.decoder import places_to_keep
 from sum_assets.summarizer.engines.decoding.families import FAMILIES, choose_batches
 from sum_assets.summarizer.types import Batches
 
@@ -116,7 +117,9 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
-def test_captured_steps_write_what_transformers_writes(family: str) -> None:
+def test_captured_steps_write_what_transformers_writes(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # So that rows are dropped from batches as small as these.
+    monkeypatch.setattr("sum_assets.summarizer.engines.decoding.decoder._LEAST_CAPTURED_ROWS", 1)
     model = model_of(family)
     assert can_capture(model.config)
     tapes: list[Tape] = []
@@ -137,6 +140,17 @@ def test_captured_steps_write_what_transformers_writes(family: str) -> None:
     same()
     assert len(tapes) > 5
     assert max(tape.repeats for tape in tapes) > 2
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=300), st.booleans())
+def test_rows_that_go_on_are_kept_and_captured_steps_have_few_sizes(ended: list[bool], captured: bool) -> None:
+    kept = places_to_keep(ended, captured=captured)
+    assert kept == sorted(set(kept))
+    assert {place for place, is_over in enumerate(ended) if not is_over} <= set(kept) <= set(range(len(ended)))
+    if captured:
+        assert len(kept) == len(ended) or len(kept) in (16, 32, 64, 128)
+    else:
+        assert len(kept) == len(ended) or len(kept) == ended.count(False)
 
 
 @pytest.mark.parametrize("family", ["llama", "t5"])

@@ -2,13 +2,20 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from sum_assets.summarizer.engines.look_ahead import look_ahead
 
 
-def test_the_next_item_is_fetched_while_one_is_handed_on() -> None:
+@pytest.fixture(scope="module")
+def thread() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as executor:
+        yield executor
+
+
+def test_the_next_item_is_fetched_while_one_is_handed_on(thread: ThreadPoolExecutor) -> None:
     begun = [threading.Event() for _ in range(3)]
 
     def items() -> Iterator[int]:
@@ -18,24 +25,24 @@ def test_the_next_item_is_fetched_while_one_is_handed_on() -> None:
             yield number
 
     taken = []
-    for item in look_ahead(items()):
+    for item in look_ahead(items(), thread):
         taken.append(item)
         assert all(event.wait(60) for event in begun[: item + 2])
     assert taken == [0, 1, 2]
 
 
-def test_an_error_comes_after_what_was_finished() -> None:
+def test_an_error_comes_after_what_was_finished(thread: ThreadPoolExecutor) -> None:
     def items() -> Iterator[int]:
         yield 1
         raise ValueError("the device is out of memory")
 
-    results = look_ahead(items())
+    results = look_ahead(items(), thread)
     assert next(results) == 1
     with pytest.raises(ValueError, match="out of memory"):
         next(results)
 
 
-def test_who_stops_waits_for_the_batch_in_flight() -> None:
+def test_who_stops_waits_for_the_batch_in_flight(thread: ThreadPoolExecutor) -> None:
     steps: list[str] = []
     begun, go_on = threading.Event(), threading.Event()
 
@@ -46,7 +53,7 @@ def test_who_stops_waits_for_the_batch_in_flight() -> None:
         steps.append("second batch")
         yield 2
 
-    results = look_ahead(items())
+    results = look_ahead(items(), thread)
     next(results)
     begun.wait(60)
     threading.Timer(0.1, go_on.set).start()

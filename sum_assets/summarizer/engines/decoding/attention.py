@@ -1,17 +1,29 @@
 """Attention for greedy decoding, registered with transformers: torch's kernel on GPUs, matrix products on CPUs."""
 
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from sum_assets.summarizer.engines.decoding.padding import aligned
+
 #: The name under which transformers finds `_attend`. transformers makes no masks for it: the caller passes them.
 ATTENTION = "sum_assets"
+#: Kernels that take any shape at once. cuDNN's needs a plan for each shape that a thread has not seen: on an H200 that
+#: took 40 ms, longer than a step (https://github.com/pytorch/pytorch/pull/155958, docs/evidence/gpu.md).
+_UNPLANNED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 #: Queries that attend together on a CPU: what they need stays in the CPU's cache.
 _BLOCK_QUERIES = 128
+
+
+def for_new_shapes() -> AbstractContextManager[None]:
+    """Attend without cuDNN, where most calls have a shape of their own. Where one recurs, cuDNN is fastest."""
+    return sdpa_kernel(_UNPLANNED)
 
 
 def _attend(
@@ -38,10 +50,26 @@ def _attend(
         return torch.cat(blocks).transpose(1, 2), None
     causal = attention_mask is None and query.shape[2] > 1 and module.is_causal
     if position_bias is not None:
-        attention_mask = position_bias if attention_mask is None else position_bias + attention_mask
+        attention_mask = _joint_mask(position_bias, attention_mask)
     attend = _attend_on_cpu if query.device.type == "cpu" else _attend_fused
     output = attend(query, key, value, attention_mask, scaling, causal)
     return output.transpose(1, 2).contiguous(), None
+
+
+def _joint_mask(position_bias: Any, mask: Tensor | None) -> Tensor:
+    """Return the sum of a bias, 1 x heads x queries x keys, and a mask, in the order that kernels read.
+
+    transformers hands the same bias to all layers, with the heads of a key beside each other, which torch's fused
+    kernels refuse. The sum is kept with the bias for the other layers.
+    """
+    kept: tuple[Tensor | None, Tensor] | None = getattr(position_bias, "sum_assets_joint", None)
+    if kept and kept[0] is mask:
+        return kept[1]
+    rows, (_, heads, queries, keys) = 1 if mask is None else len(mask), position_bias.shape
+    joint: Tensor = position_bias.new_empty(rows, heads, queries, aligned(keys))[..., :keys]
+    torch.add(position_bias, 0 if mask is None else mask, out=joint)
+    position_bias.sum_assets_joint = mask, joint
+    return joint
 
 
 def _attend_fused(

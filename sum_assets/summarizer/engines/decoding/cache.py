@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
-from transformers.cache_utils import CacheLayerMixin
+from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
 
 @dataclass
@@ -106,3 +106,21 @@ class KVCacheLayer(CacheLayerMixin):
     def get_max_length(self) -> int:
         """Return the number of columns."""
         return self._cursor.blocks[0].columns
+
+
+class EncodedLayer(DynamicLayer):
+    """Keys and values that a decoder's layer takes from the encoder: written once, whole."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Keep them in the order in which attention reads them."""
+        self.keys, self.values = key_states.contiguous(), value_states.contiguous()
+        self.is_initialized = True
+        return self.keys, self.values
+
+    def compact(self, rows: list[int]) -> None:
+        """Move these rows to the front. A copy of them would need as much memory again."""
+        assert self.keys is not None
+        assert self.values is not None
+        for states in (self.keys, self.values):
+            states[: len(rows)] = states[rows]
+        self.keys, self.values = self.keys[: len(rows)], self.values[: len(rows)]

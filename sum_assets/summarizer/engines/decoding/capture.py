@@ -11,6 +11,10 @@ from sum_assets.summarizer.device_errors import is_out_of_memory
 CaptureStep = Callable[[Callable[[], None]], Callable[[], None]]
 
 
+#: Caches of captured steps are as wide as a multiple of so many columns.
+CAPTURED_COLUMNS = 64
+
+
 def capture_cuda_graph(step: Callable[[], None]) -> Callable[[], None]:
     """Capture a step as a CUDA graph, whose kernels are launched at once.
 

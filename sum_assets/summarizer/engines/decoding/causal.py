@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from sum_assets.summarizer.engines.decoding.cache import CacheBlock
-from sum_assets.summarizer.engines.decoding.capture import CaptureStep
-from sum_assets.summarizer.engines.decoding.padding import additive_mask, padded, shared_prefix
+from sum_assets.summarizer.engines.decoding.capture import CAPTURED_COLUMNS, CaptureStep
+from sum_assets.summarizer.engines.decoding.padding import additive_mask, first_rows, padded, shared_prefix
 from sum_assets.summarizer.engines.decoding.state import DecodeState
 
 #: Rows that share a piece of cache, as wide as the longest of them needs: no row attends to many empty columns.
@@ -35,7 +35,9 @@ class CausalState(DecodeState):
         n, lengths = len(prompts), [len(prompt) for prompt in prompts]
         size = n if capture else BLOCK_ROWS.get(model.device.type, n)
         parts = [lengths[i : i + size] for i in range(0, n, size)]
-        blocks = [CacheBlock(len(part), max(part) + max_new_tokens) for part in parts]
+        widths = [max(part) + max_new_tokens for part in parts]
+        unused = [-width % CAPTURED_COLUMNS if capture else 0 for width in widths]
+        blocks = [CacheBlock(len(p), w + u) for p, w, u in zip(parts, widths, unused, strict=True)]
         super().__init__(model, blocks, capture)
         last_states = self._prefill_all(prompts, size, chunk_tokens)
         for block in blocks:
@@ -103,5 +105,6 @@ class CausalState(DecodeState):
     def compact(self, rows: list[int]) -> None:
         """Go on with these rows alone."""
         super().compact(rows)
-        self._positions, self._mask, self._next = self._positions[rows], self._mask[rows], self._next[rows]
+        self._positions, self._next = self._positions[rows], self._next[rows]
+        self._mask = first_rows(self._mask, rows)
         self._cursor.column = self._next[:1] if self._capture else None

@@ -13,13 +13,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers.modeling_outputs import BaseModelOutput
 
 from sum_assets.errors import UserError
-from sum_assets.summarizer.engines.decoding.attention import ATTENTION
-from sum_assets.summarizer.engines.decoding.capture import CaptureStep
+from sum_assets.summarizer.engines.decoding.attention import ATTENTION, for_new_shapes
+from sum_assets.summarizer.engines.decoding.capture import CAPTURED_COLUMNS, CaptureStep
 from sum_assets.summarizer.engines.decoding.causal import CausalState
 from sum_assets.summarizer.engines.decoding.families import see_padding
+from sum_assets.summarizer.engines.decoding.fused_layers import fuse_layers
 from sum_assets.summarizer.engines.decoding.packing import pack_linear_layers
 from sum_assets.summarizer.engines.decoding.padding import additive_mask_or_none, padded
 from sum_assets.summarizer.engines.decoding.rules import Rules, equally_long
@@ -27,10 +29,13 @@ from sum_assets.summarizer.engines.decoding.seq2seq import Seq2SeqState, encode
 from sum_assets.summarizer.engines.decoding.state import DecodeState
 
 #: Tokens of a chunk of prefill at most, and bytes of the device's memory for each: all are in a layer at once.
-_PREFILL_CHUNK, _PREFILL_BYTES = 16_384, 2**22
-#: Ended rows are dropped when they are this share of the rows in the cache: dropping copies the others. Where steps
-#: are captured, it costs a capture too.
-COMPACT_AT, _COMPACT_AT_CAPTURED = 1 / 8, 1 / 2
+_PREFILL_CHUNK, _PREFILL_BYTES = 32_768, 2**22
+#: Ended rows are dropped when they are this share of the rows in the cache: dropping copies the others.
+COMPACT_AT = 1 / 8
+#: Where steps are captured, dropping costs a capture, and a plan for each shape that is new. So half of the rows are
+#: dropped, down to a power of two, and widths are multiples of these columns (`capture.CAPTURED_COLUMNS`): most
+#: shapes recur then.
+_LEAST_CAPTURED_ROWS = 16
 #: Steps that are launched before the tokens of one are read here, so that a GPU never waits for us. What follows the
 #: end of a row is dropped.
 READ_LAG = {"cuda": 1}
@@ -48,6 +53,21 @@ def prefill_chunk(kind: str, memory_bytes: int | None) -> int:
     if kind == "cpu":
         return 1
     return _PREFILL_CHUNK if memory_bytes is None else min(_PREFILL_CHUNK, memory_bytes // _PREFILL_BYTES)
+
+
+def places_to_keep(ended: Sequence[bool], *, captured: bool) -> list[int]:
+    """Return the places of the rows to go on with, in ascending order: all, unless dropping some pays.
+
+    `ended` says of each row whether it has ended. Where steps are captured, some that have are kept.
+    """
+    running = [place for place, is_over in enumerate(ended) if not is_over]
+    size = len(running)
+    if captured:
+        size = max(_LEAST_CAPTURED_ROWS, 1 << (size - 1).bit_length())
+    if size > (1 / 2 if captured else 1 - COMPACT_AT) * len(ended):
+        return list(range(len(ended)))
+    over = [place for place, is_over in enumerate(ended) if is_over]
+    return sorted(running + over[: size - len(running)])
 
 
 class TokenCopy:
@@ -90,6 +110,7 @@ class Decoder:
         self._stops = frozenset(() if stops is None else torch.as_tensor(stops).flatten().tolist())
         self._see_padding = see_padding(rules, encoder_decoder=model.config.is_encoder_decoder)
         model.set_attn_implementation(ATTENTION)
+        fuse_layers(model)
         if model.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             pack_linear_layers(model)
 
@@ -132,9 +153,14 @@ class Decoder:
         ids, mask = ids.to(model.device), mask.to(model.device)
         if not seq2seq:
             sequences, rules = self._prepare(prompts, ids, mask, None)
-            return CausalState(model, prompts, max_new_tokens, self._chunk_tokens, capture), sequences, rules
-        states = encode(model, ids, mask, self._chunk_tokens)
+            with for_new_shapes():
+                return CausalState(model, prompts, max_new_tokens, self._chunk_tokens, capture), sequences, rules
+        with for_new_shapes():
+            states = encode(model, ids, mask, self._chunk_tokens)
         sequences, rules = self._prepare(prompts, ids, mask, states)
+        if capture:
+            unread = -ids.shape[1] % CAPTURED_COLUMNS
+            states, mask = pad(states, (0, 0, 0, unread)), pad(mask, (0, unread))
         start, input_mask = sequences[:, -1].clone(), additive_mask_or_none(mask, model.dtype)
         return Seq2SeqState(model, states, input_mask, start, max_new_tokens, capture), sequences, rules
 
@@ -174,7 +200,6 @@ class Decoder:
         rows = list(range(len(sequences)))  # the row of the batch at each place of the state
         ended = [False] * len(rows)
         unread: deque[tuple[list[int], TokenCopy]] = deque()
-        compact_at = _COMPACT_AT_CAPTURED if self._capture else COMPACT_AT
         for step in range(max_new_tokens):
             logits = state.logits.float()  # in bfloat16 it takes five times as long on a CPU
             largest, tokens = logits.max(-1)  # NaN is the largest of all
@@ -196,9 +221,9 @@ class Decoder:
             if processors:  # some of them remember the rows of the first step, so that none may be dropped
                 sequences = torch.cat([sequences, tokens[:, None]], dim=1)
             else:
-                running = [place for place, row in enumerate(rows) if not ended[row]]
-                if len(rows) - len(running) >= compact_at * len(rows):
-                    state.compact(running)
-                    tokens, rows = tokens[running], [rows[place] for place in running]
+                kept = places_to_keep([ended[row] for row in rows], captured=bool(self._capture))
+                if len(kept) < len(rows):
+                    state.compact(kept)
+                    tokens, rows = tokens[kept], [rows[place] for place in kept]
             state.step(tokens)
         return [None if row in not_numbers else output for row, output in enumerate(outputs)]

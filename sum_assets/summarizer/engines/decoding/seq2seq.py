@@ -4,12 +4,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
-from sum_assets.summarizer.engines.decoding.cache import CacheBlock
+from sum_assets.summarizer.engines.decoding.cache import CacheBlock, EncodedLayer
 from sum_assets.summarizer.engines.decoding.capture import CaptureStep
-from sum_assets.summarizer.engines.decoding.padding import additive_mask, additive_mask_or_none
+from sum_assets.summarizer.engines.decoding.padding import additive_mask, additive_mask_or_none, first_rows
 from sum_assets.summarizer.engines.decoding.state import DecodeState
 
 
@@ -54,7 +54,7 @@ class Seq2SeqState(DecodeState):
         unwritten = torch.zeros(1, columns, dtype=torch.bool, device=model.device)
         # 1 x 1 x 1 x columns: hides the columns of self-attention that are not written yet.
         self._decoder_mask = additive_mask(unwritten, model.dtype) if self._cursor.all_columns else None
-        self._caches: Any = EncoderDecoderCache(self._kv_cache, DynamicCache())
+        self._caches: Any = EncoderDecoderCache(self._kv_cache, Cache(layer_class_to_replicate=EncodedLayer))
         self._next = torch.zeros(1, dtype=torch.long, device=model.device)
         self._cursor.column = self._next if capture else None
         self.step(start)
@@ -79,6 +79,6 @@ class Seq2SeqState(DecodeState):
         """Go on with these rows alone, in the cross-attention cache too."""
         super().compact(rows)
         for layer in self._caches.cross_attention_cache.layers:
-            layer.keys, layer.values = layer.keys[rows], layer.values[rows]
+            layer.compact(rows)
         self._encoded = self._encoded[rows]
-        self._mask = None if self._mask is None else self._mask[rows]
+        self._mask = None if self._mask is None else first_rows(self._mask, rows)

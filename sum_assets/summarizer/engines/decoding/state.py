@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from sum_assets.summarizer.engines.decoding.attention import for_new_shapes
 from sum_assets.summarizer.engines.decoding.cache import CacheBlock, CacheCursor, KVCacheLayer
 from sum_assets.summarizer.engines.decoding.capture import CaptureStep
 
@@ -28,7 +29,11 @@ class DecodeState:
 
     def step(self, tokens: Tensor) -> None:
         """Take one token per row. The first step of so many rows is never captured: in it, libraries get ready."""
-        if self._capture is None or self._tokens is None:
+        if self._capture is None:
+            self._tokens = tokens
+            with for_new_shapes():
+                self._advance()
+        elif self._tokens is None:
             self._tokens = tokens
             self._advance()
         else:
