@@ -50,7 +50,7 @@ def prepare(machine: Machine, shape: str) -> Result:
 
 def ours(machine: Machine, shape: str, gpu: dict[str, Any], seconds: float, naive: bool = False) -> Result:
     """Measure settings of ours."""
-    chosen = _resolve(machine, shape, gpu)
+    chosen = resolve(machine, shape, gpu)
     engine = open_summarizer(chosen, naive=naive)
 
     def write(texts: Sequence[str]) -> Written | None:
@@ -75,7 +75,7 @@ def ours(machine: Machine, shape: str, gpu: dict[str, Any], seconds: float, naiv
 
 def generate(machine: Machine, shape: str, batch_size: int, seconds: float) -> Result:
     """Measure transformers' `generate` in the same precision, on batches sorted by length and padded no further."""
-    chosen = _resolve(machine, shape, {"batch_size": batch_size})
+    chosen = resolve(machine, shape, {"batch_size": batch_size})
     seq2seq, device = chosen.encoder_decoder, chosen.device.torch_name
     auto_class: Any = AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
     folder = machine.models / shape
@@ -110,7 +110,7 @@ def generate(machine: Machine, shape: str, batch_size: int, seconds: float) -> R
     return _result(shape, "transformers, generate", settings, measured, open_roofline(chosen), meter, peak, chosen)
 
 
-def _resolve(machine: Machine, shape: str, gpu: dict[str, Any]) -> ModelSettings:
+def resolve(machine: Machine, shape: str, gpu: dict[str, Any]) -> ModelSettings:
     settings = SummarizerSettings(
         model=str(machine.models / shape),
         prompt=countdown.PROMPT,
