@@ -18,7 +18,7 @@ CAPTURED_COLUMNS = 64
 def capture_cuda_graph(step: Callable[[], None]) -> Callable[[], None]:
     """Capture a step as a CUDA graph, whose kernels are launched at once.
 
-    As torch's notes on CUDA advise (CUDA semantics, CUDA Graphs). It has not run on real hardware. The current device
+    As torch's notes on CUDA advise (CUDA semantics, CUDA Graphs). The current device
     must be that of the step. Raises what the step raises by itself where memory runs out, and UserError where it
     cannot be captured.
     """

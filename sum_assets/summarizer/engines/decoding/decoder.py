@@ -29,7 +29,7 @@ from sum_assets.summarizer.engines.decoding.seq2seq import Seq2SeqState, encode
 from sum_assets.summarizer.engines.decoding.state import DecodeState
 
 #: Tokens of a chunk of prefill at most, and bytes of the device's memory for each: all are in a layer at once.
-_PREFILL_CHUNK, _PREFILL_BYTES = 32_768, 2**22
+_PREFILL_CHUNK, _PREFILL_BYTES = 16_384, 2**22
 #: Ended rows are dropped when they are this share of the rows in the cache: dropping copies the others.
 COMPACT_AT = 1 / 8
 #: Where steps are captured, dropping costs a capture, and a plan for each shape that is new. So half of the rows are
