@@ -17,12 +17,12 @@ from sum_assets.database.connection import connect
 from sum_assets.database.ranges import new_ranges
 from sum_assets.database.verify import verify_range
 from sum_assets.defs.instance import (
-    failure_message,
     materialize,
     open_instance,
     register_ranges,
     registered_ranges,
 )
+from sum_assets.defs.run_failures import failure_message
 from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
 from sum_assets.ingest.load import load_file

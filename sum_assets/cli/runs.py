@@ -30,8 +30,9 @@ def materialize(
     select: Annotated[str, typer.Option(help="Only these assets, separated by commas.")] = "",
 ) -> None:
     """Summarize and publish one ID range, or several in one run, in this process."""
-    from sum_assets.defs.instance import await_database, failure_message, open_instance, require_span
+    from sum_assets.defs.instance import await_database, open_instance, require_span
     from sum_assets.defs.instance import materialize as run
+    from sum_assets.defs.run_failures import failure_message
 
     run_config = read_yaml(config)
     await_database(run_config)

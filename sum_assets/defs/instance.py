@@ -28,8 +28,9 @@ from sum_assets.defs.failures import check_keys
 from sum_assets.defs.lost_runs import end_lost_runs
 from sum_assets.defs.partitions import id_ranges, require_ascending
 from sum_assets.defs.resources import PostgresResource
+from sum_assets.defs.run_failures import STOPPED
 from sum_assets.defs.storage import SortedPartitionsStorage
-from sum_assets.errors import StoppedError, UserError
+from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
 from sum_assets.paths import dagster_dir, home, in_demo, project_file
 
@@ -38,7 +39,6 @@ _NAME = id_ranges.name or ""
 POOL = "gpu"
 #: The SQLSTATEs of a missing right and of a server or role that is read-only.
 _MAY_NOT_WRITE = ("42501", "25006")
-_STOPPED = "The run was stopped. What it finished is committed. Run it again to go on."
 
 
 def prepare_home() -> None:
@@ -201,7 +201,7 @@ def materialize(
                 run_id=run_id,
             )
     except (DagsterExecutionInterruptedError, KeyboardInterrupt) as error:
-        raise UserError(_STOPPED) from error
+        raise UserError(STOPPED) from error
     except (DagsterPostgresException, OperationalError) as error:
         raise UserError(
             "The database went away while Dagster wrote its log. What the run finished is committed. Run it again to "
@@ -218,32 +218,3 @@ def _recorded(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
         with recorded_process(database, run_id):
             database.close()  # the heartbeat has its own
             yield
-
-
-def was_stopped(result: dg.ExecuteInProcessResult) -> bool:
-    """Return whether somebody asked a run to stop, by a signal or by `stop_at`."""
-    for event in result.all_events:
-        error = getattr(event.event_specific_data, "error", None)
-        while error:
-            if error.cls_name == StoppedError.__name__ or "Interrupted" in str(error.cls_name):
-                return True
-            error = error.cause
-    return False
-
-
-def failure_message(result: dg.ExecuteInProcessResult) -> str:
-    """Return why a run failed: the failure's own sentence, else the message of the first cause."""
-    for event in result.all_events:
-        if event.is_step_failure:
-            failure = event.step_failure_data
-            if failure.user_failure_data and failure.user_failure_data.description:
-                return failure.user_failure_data.description
-    for event in result.all_events:
-        error = getattr(event.event_specific_data, "error", None)
-        if error:
-            while error.cause:
-                error = error.cause
-            if "Interrupted" in str(error.cls_name):
-                return _STOPPED
-            return str(error.message).strip()
-    return "The run failed; see its log above."

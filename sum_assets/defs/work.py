@@ -20,8 +20,9 @@ from sum_assets.database.range_registry import ranges_in_runs
 from sum_assets.database.reconnect import Database
 from sum_assets.database.status import RangeStatus, range_status
 from sum_assets.database.verify import verify_range
-from sum_assets.defs.instance import failure_message, materialize, was_stopped
+from sum_assets.defs.instance import materialize
 from sum_assets.defs.lost_runs import end_lost_runs
+from sum_assets.defs.run_failures import failure_message, lost_device, was_stopped
 from sum_assets.errors import RangeError, StoppedError, UserError
 from sum_assets.id_range import IdRange
 from sum_assets.paths import dagster_is_here
@@ -51,7 +52,7 @@ def work(
     """Summarize and publish those of the ranges that nobody has, and return what was done.
 
     Those whose last run failed come last. None is tried twice. Raises StoppedError where a run was asked to stop, and
-    UserError where too many fail in a row.
+    UserError where the device is lost or too many fail in a row.
     """
     with stop_between_batches(None) as stop:  # a run has its own, and stops sooner
         return _work_until(stop, instance, database, ranges, run_config, log)
@@ -118,7 +119,7 @@ def _take(
 ) -> Literal["done", "over", "with others"]:
     """Do a range: `done`, or `over` where others have done it meanwhile; `with others` where somebody has it.
 
-    Raises RangeError where its run fails.
+    Raises RangeError where its run fails, and UserError where no run of this process can do better.
     """
     run_id = str(uuid.uuid4())
     with ExitStack() as stack:
@@ -133,6 +134,8 @@ def _take(
             if was_stopped(result):
                 raise StoppedError(failure_message(result))
             if not result.success:
+                if lost := lost_device(result):
+                    raise UserError(lost)
                 raise RangeError(failure_message(result))
     database.run(count_range, id_range)  # not before: it records nothing while somebody holds the range
     return "over" if over else "done"

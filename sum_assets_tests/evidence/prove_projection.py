@@ -24,7 +24,8 @@ from sum_assets.benchmark.run_sweep import CellMeasurement, earlier_measurements
 from sum_assets.cli.demo import pubmed_file
 from sum_assets.database.connection import connect
 from sum_assets.database.source_profile import recorded_lengths
-from sum_assets.defs.instance import failure_message, materialize, open_instance, registered_ranges
+from sum_assets.defs.instance import materialize, open_instance, registered_ranges
+from sum_assets.defs.run_failures import failure_message
 from sum_assets.id_range import IdRange
 from sum_assets_tests.evidence.harness import run_command, run_in_folder, write_results
 

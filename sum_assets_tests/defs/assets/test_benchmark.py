@@ -13,7 +13,7 @@ from sum_assets.benchmark.run_sweep import registered_sweep
 from sum_assets.benchmark.sweep import BASELINE, REFERENCE, Sweep
 from sum_assets.database.benchmark_results import store_sweep
 from sum_assets.defs.definitions import defs
-from sum_assets.defs.instance import failure_message
+from sum_assets.defs.run_failures import failure_message
 from sum_assets.defs.sweep_registration import register_presets
 from sum_assets.summarizer import SummarizerSettings
 from sum_assets_tests.tiny_models import sentence

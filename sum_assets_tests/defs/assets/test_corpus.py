@@ -25,9 +25,10 @@ from sum_assets.database.reconnect import Database
 from sum_assets.database.verify import RangeState, verify_range
 from sum_assets.defs.asset_names import CORPUS_ASSETS
 from sum_assets.defs.definitions import defs
-from sum_assets.defs.instance import failure_message, materialize, register_ranges
+from sum_assets.defs.instance import materialize, register_ranges
 from sum_assets.defs.partitions import backfill_policy, id_ranges
 from sum_assets.defs.ranges_per_run import usual_ranges_per_run
+from sum_assets.defs.run_failures import failure_message
 from sum_assets.defs.storage import SortedPartitionsStorage
 from sum_assets.errors import EngineFaultError, UserError
 from sum_assets.id_range import IdRange

@@ -8,7 +8,8 @@ from psycopg import Connection
 
 from sum_assets.defs.asset_names import SUMMARIES, SUMMARY_TABLE
 from sum_assets.defs.definitions import defs
-from sum_assets.defs.instance import failure_message, materialize
+from sum_assets.defs.instance import materialize
+from sum_assets.defs.run_failures import failure_message
 
 OF_SUMMARIES = ("gate", "few_rejected", "few_truncated", "few_capped")
 OF_TABLE = ("whole", "nothing_stale", "nothing_orphaned")
