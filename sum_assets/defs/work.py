@@ -27,6 +27,7 @@ from sum_assets.errors import RangeError, StoppedError, UserError
 from sum_assets.id_range import IdRange
 from sum_assets.paths import dagster_is_here
 from sum_assets.stopping import Stop, stop_between_batches
+from sum_assets.summarizer.kept_summarizer import keep_summarizer
 
 #: After so many failures in a row, the host or the configuration is to blame, and the ranges are left to others.
 MOST_FAILURES = 3
@@ -51,10 +52,10 @@ def work(
 ) -> WorkReport:
     """Summarize and publish those of the ranges that nobody has, and return what was done.
 
-    Those whose last run failed come last. None is tried twice. Raises StoppedError where a run was asked to stop, and
-    UserError where the device is lost or too many fail in a row.
+    Those whose last run failed come last. None is tried twice. Device and summarizer stay from range to range. Raises
+    StoppedError where a run was asked to stop, and UserError where the device is lost or too many fail in a row.
     """
-    with stop_between_batches(None) as stop:  # a run has its own, and stops sooner
+    with keep_summarizer(), stop_between_batches(None) as stop:  # a run has its own, and stops sooner
         return _work_until(stop, instance, database, ranges, run_config, log)
 
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 
 import dagster as dg
 
@@ -38,8 +38,8 @@ from sum_assets.pipeline import summarize_range
 from sum_assets.progress import Progress, ProgressLog
 from sum_assets.range_report import Outlook, render_range_report
 from sum_assets.stopping import deadline, stop_between_batches
-from sum_assets.summarizer import Phases, open_summarizer, resolve_settings
-from sum_assets.summarizer.device_lease import device_lease
+from sum_assets.summarizer import Phases
+from sum_assets.summarizer.kept_summarizer import summarizer_of_run
 
 #: Settings by which the UI's list of runs can be filtered.
 _TAGS = ("engine", "model", "precision", "quantization", "fingerprint")
@@ -152,14 +152,11 @@ def _summarizing(
     started = start_seconds(context)
     stop_at = deadline(config.stop_at, launched_at(context)) if config.stop_at else None
     log = partial(_log, context)
-    with device_lease(gpu.settings(), log) as leased:
-        phases = Phases()
-        with phases("load_model"):
-            resolved = resolve_settings(leased, summarizer.settings())
+    with summarizer_of_run(gpu.settings(), summarizer.settings(), log) as run:
+        resolved, open_engine, phases = run.resolved, run.open, run.phases
         device, fingerprint = resolved.device.torch_name, resolved.fingerprint
         _tag(context, {"fingerprint": fingerprint, **resolved.all_settings()})
         database.run(require_not_quarantined, device)
-        open_engine = cache(lambda: open_summarizer(resolved))
         store = ResultStore(fingerprint, context.run.run_id, config.overwrite)
         database.run(store.register, {"model": summarizer.model, **resolved.text_settings()})
         verdict = None
