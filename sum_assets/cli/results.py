@@ -152,7 +152,7 @@ def publish_fingerprint(
 ) -> None:
     """Publish all ID ranges under one fingerprint, at once: readers see all old summaries, or all new ones."""
     from sum_assets.defs.instance import open_instance, registered_ranges
-    from sum_assets.defs.switch import log_publications, require_no_publishing_run
+    from sum_assets.defs.switch import check_tables, log_publications, require_no_publishing_run
 
     with open_database() as database, open_instance() as instance:
         database.run(schema.require_schema)
@@ -170,12 +170,16 @@ def publish_fingerprint(
 
         publications = _alone(database, "publish", None, switch)
         log_publications(instance, publications, chosen, _shown("logging"))
+        with err.status("checking what is published"):
+            changed = check_tables(instance)
     written, withdrawn = (sum(getattr(p, what) for p in publications.values()) for what in ("written", "withdrawn"))
     out.print(
         f"{counted(len(ranges), 'ID range')} published under {chosen}: {counted(written, 'summary', 'summaries')} "
         f"written, {withdrawn:,} withdrawn",
         soft_wrap=True,
     )
+    if changed:
+        warn(f"Not all of it is whole any more. {changed}")
 
 
 def _shown(what: str) -> publish.Progress:

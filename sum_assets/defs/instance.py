@@ -190,7 +190,7 @@ def materialize(
     span = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last} if last else None
     run_id = run_id or str(uuid.uuid4())
     try:
-        with _recorded(instance, run_id):
+        with recorded_run(instance, run_id):
             return job.execute_in_process(
                 run_config,
                 instance=instance,
@@ -210,7 +210,7 @@ def materialize(
 
 
 @contextmanager
-def _recorded(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
+def recorded_run(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
     """Record this process as that of a run, after the end of those whose process is gone."""
     with open_database(wait_seconds=60) as database:
         database.run(require_schema)

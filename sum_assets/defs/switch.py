@@ -1,5 +1,6 @@
 """What a change of the published fingerprint of all ID ranges asks of Dagster, and tells it."""
 
+import uuid
 from collections.abc import Collection, Mapping
 
 import dagster as dg
@@ -10,9 +11,11 @@ from psycopg import Connection
 from sum_assets.database.publish import Progress, Publication
 from sum_assets.defs.asset_names import JOBS_WITHOUT_TABLE, SUMMARIES, SUMMARY_TABLE
 from sum_assets.defs.assets.corpus import corpus, data_version
+from sum_assets.defs.instance import recorded_run
 from sum_assets.defs.lost_runs import end_lost_runs
 from sum_assets.defs.metadata import publication_metadata
 from sum_assets.defs.range_events import fingerprint_of, materialization_tags
+from sum_assets.defs.run_failures import failure_message
 from sum_assets.errors import UserError
 from sum_assets.id_range import IdRange
 
@@ -62,3 +65,19 @@ def log_publications(
         instance.report_runless_asset_event(
             dg.AssetMaterialization(_TABLE, partition=id_range.key, metadata=metadata, tags=tags)
         )
+
+
+def check_tables(instance: dg.DagsterInstance) -> str | None:
+    """Check `summary_table` of all ranges in a run, as the UI's *Execute all* does, and return what is wrong, or None.
+
+    Of the checks that belong to no run, Dagster stores one for each partition, and never a second.
+    """
+    from sum_assets.defs.definitions import defs  # definitions import this module's siblings, not the reverse
+
+    checks = {spec.key for spec in corpus.check_specs if spec.asset_key == _TABLE}
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection=checks)
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    run_id = str(uuid.uuid4())
+    with recorded_run(instance, run_id):
+        result = job.execute_in_process(quiet, instance=instance, raise_on_error=False, run_id=run_id)
+    return None if result.success else failure_message(result)

@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 from dagster._core.definitions.data_version import get_input_event_pointer_tag
+from dagster._core.event_api import PartitionKeyFilter
 from psycopg import Connection
 
 from sum_assets.database.connection import connect
 from sum_assets.database.publish import publish_all
 from sum_assets.database.range_lease import range_lease
 from sum_assets.database.reconnect import open_database
-from sum_assets.defs.asset_names import SUMMARIES, SUMMARY_TABLE
+from sum_assets.defs import switch
+from sum_assets.defs.asset_names import CORPUS_OP, SUMMARIES, SUMMARY_TABLE
 from sum_assets.defs.definitions import defs
 from sum_assets.defs.instance import register_ranges
 from sum_assets.id_range import IdRange
@@ -80,6 +83,58 @@ def test_a_switch_and_back(
     pointer = (record.asset_materialization.tags or {})[get_input_event_pointer_tag(dg.AssetKey(SUMMARIES))]
     assert pointer == str(summaries.storage_id), "made from the summaries of this fingerprint"
     assert run("verify")[0] == 0
+
+
+def checks(instance: dg.DagsterInstance, id_range: IdRange) -> dict[str, tuple[object, ...]]:
+    """Return what the newest checks of a range's table say, and that they are of its newest materialization."""
+    of_range = PartitionKeyFilter(key=id_range.key)
+    table = instance.get_latest_data_version_record(dg.AssetKey(SUMMARY_TABLE), partition_key=id_range.key)
+    found: dict[str, tuple[object, ...]] = {}
+    for name in ("whole", "nothing_stale", "nothing_orphaned"):
+        key = dg.AssetCheckKey(dg.AssetKey(SUMMARY_TABLE), name)
+        (record,) = instance.event_log_storage.get_asset_check_execution_history(key, 1, partition_filter=of_range)
+        assert record.event
+        event = record.event.get_dagster_event().event_specific_data
+        assert isinstance(event, dg.AssetCheckEvaluation)
+        target = event.target_materialization_data
+        is_newest = bool(table and target and target.storage_id == table.storage_id)
+        found[name] = event.passed, event.description, event.metadata, event.severity, event.blocking, is_newest
+    return found
+
+
+def test_the_command_leaves_the_checks_that_the_job_leaves(
+    run: Run, instance: dg.DagsterInstance, old_and_new: tuple[str, str]
+) -> None:
+    _, new = old_and_new
+    assert run("publish", new, "--yes")[0] == 0
+    by_command = [checks(instance, id_range) for id_range in RANGES]
+    assert by_command[0]["whole"][:2] == (True, "Of 4 abstracts: 3 published, 1 rejected.")
+    job = defs.resolve_job_def("publish_summaries")
+    config = {"ops": {CORPUS_OP: {"config": {"fingerprint": new}}}}
+    for id_range in RANGES:
+        assert job.execute_in_process(config, instance=instance, partition_key=id_range.key).success
+    assert [checks(instance, id_range) for id_range in RANGES] == by_command
+    assert all(check[-1] for found in by_command for check in found.values())
+
+
+def test_what_changes_meanwhile_is_said(
+    run: Run, database: Connection, old_and_new: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, new = old_and_new
+    log = switch.log_publications
+
+    def edit(*arguments: Any) -> None:
+        log(*arguments)
+        database.execute("UPDATE sum_assets.corpus_abstract SET abstract = 'New.' WHERE abstract_id = 5")
+
+    monkeypatch.setattr(switch, "log_publications", edit)
+    code, _, err = run("publish", new, "--yes")
+    said = " ".join(err.split())
+    assert (code, "Not all of it is whole any more." in said, "4 published, 0 rejected, 1 to do" in said) == (
+        0,
+        True,
+        True,
+    )
 
 
 def test_a_reader_sees_all_old_until_the_end_and_a_failure_leaves_it(
