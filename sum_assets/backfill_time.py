@@ -10,6 +10,8 @@ START_SECONDS, FINISH_SECONDS = 20.0, 8.0
 #: Seconds that an ID range takes beside its abstracts, for profile, counts, publication and events: measured, see
 #: docs/evidence/full-corpus.md.
 RANGE_SECONDS = 0.25
+#: The same for a range of `sum-assets work`, whose run is its own: measured, see docs/explanation/workers.md.
+WORK_RANGE_SECONDS = 0.8
 #: Abstracts of an ID range where the corpus is not cut into ranges yet.
 ROWS_PER_RANGE = 10_000
 

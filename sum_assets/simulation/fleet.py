@@ -3,11 +3,18 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sum_assets.backfill_time import FINISH_SECONDS, RANGE_SECONDS, ROWS_PER_RANGE, START_SECONDS, ranges_in_run
+from sum_assets.backfill_time import (
+    FINISH_SECONDS,
+    RANGE_SECONDS,
+    ROWS_PER_RANGE,
+    START_SECONDS,
+    WORK_RANGE_SECONDS,
+    ranges_in_run,
+)
 from sum_assets.checked_yaml import read_checked
 from sum_assets.units import LAB_CORPUS
 
@@ -77,9 +84,18 @@ class Group(_Section):
         return self
 
 
+#: What `sum-assets work` takes in place of a backfill: it has no queue, and its process goes on to the next range.
+_WORK = {"backfill": 0.0, "submit": 0.0, "poll": 0.0, "per_range": WORK_RANGE_SECONDS, "finish": 0.0}
+
+
 class Runs(_Section):
     """Seconds that Dagster takes. The defaults are those of `dagster.yaml`, on a machine that is not slow."""
 
+    work: bool = Field(
+        default=False,
+        description="`sum-assets work` on each device, no backfill: it starts and loads the model once, and takes one "
+        "range after the other. The defaults of the seconds are then its own.",
+    )
     backfill: float = Field(
         default=15, ge=0, description="From the request of the backfill to its first run in the queue."
     )
@@ -93,6 +109,11 @@ class Runs(_Section):
     )
     finish: float = Field(default=FINISH_SECONDS, ge=0, description="From the last commit to the end of the run.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_work(cls, data: Any) -> Any:
+        return _WORK | data if isinstance(data, dict) and data.get("work") is True else data
+
 
 class Fleet(_Section):
     """A full run over some devices, and how often to simulate it."""
@@ -100,7 +121,9 @@ class Fleet(_Section):
     rows: int = Field(default=LAB_CORPUS, ge=1, description="Number of abstracts.")
     rows_per_range: int = Field(default=ROWS_PER_RANGE, ge=1, description="Number of abstracts in each ID range.")
     ranges_per_run: int | None = Field(
-        default=None, ge=1, description="Number of ID ranges in each run. Default: as many as take five minutes."
+        default=None,
+        ge=1,
+        description="Number of ID ranges in each run. Default: as many as take five minutes, and one of `work`.",
     )
     repetitions: int = Field(default=200, ge=1, description="How often to simulate the run.")
     seed: int = Field(default=0, ge=0, description="Seed of the random numbers. Equal seeds give equal results.")
@@ -113,10 +136,12 @@ class Fleet(_Section):
         return [group.preset for group in self.devices.values() if group.preset]
 
     def ranges_in_run(self) -> int:
-        """Return how many ID ranges a run takes: as the file says, else by the rate, as a backfill does."""
+        """Return how many ID ranges a run takes: as the file says, else 1 of `work`, or by the rate, as a backfill."""
         ranges = math.ceil(self.rows / self.rows_per_range)
         if self.ranges_per_run:
             return min(self.ranges_per_run, ranges)
+        if self.runs.work:
+            return 1
         devices = sum(group.count for group in self.devices.values())
         return ranges_in_run(self.rows_per_range * devices / self.abstracts_per_second, ranges, devices)
 

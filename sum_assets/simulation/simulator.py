@@ -31,6 +31,8 @@ class _Device:
     seconds_per_abstract: float
     process: simpy.Process = field(init=False)
     away: bool = False
+    #: Whether the process of `sum-assets work` goes on, and with it the model.
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +124,12 @@ class Simulator:
                 launched, plan = self._env.now, self._plan(device, index)
                 yield self._env.timeout(plan.worked + plan.finish)
                 self._record(device, index, plan, launched)
+                device.is_open = self._fleet.runs.work and (device.is_open or len(plan.ends) > 0)
                 self._unfinished -= 1
                 if not self._unfinished:
                     self._ended.succeed()
             except simpy.Interrupt as interrupt:
+                device.is_open = False
                 failure = cast(Crashes | Outages, interrupt.cause)
                 if index is None:
                     if request.triggered:
@@ -149,11 +153,12 @@ class Simulator:
 
     def _plan(self, device: _Device, index: int) -> _Plan:
         runs, group, rows, finish = self._fleet.runs, device.group, self._rows_left[index], self._finish[index]
+        start, load = (0.0, 0.0) if device.is_open else (runs.start, group.load_seconds)
         if not rows:  # all was committed before the failure: the model is not loaded again
-            return _Plan(runs.start, np.empty(0), finish)
+            return _Plan(start, np.empty(0), finish)
         sizes = _batches(rows, group.batch_size)
         noise = np.exp(group.batch_noise * self._random.standard_normal(len(sizes)) - group.batch_noise**2 / 2)
-        ready = runs.start + group.load_seconds
+        ready = start + load
         seconds_per_abstract = device.seconds_per_abstract * self._noise(group.run_noise)
         ends = ready + np.cumsum(sizes * noise) * seconds_per_abstract
         return _Plan(ready, ends, finish)

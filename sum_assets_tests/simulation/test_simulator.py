@@ -33,7 +33,8 @@ def fleet(
     )  # fmt: skip
 
 
-_runs = st.builds(Runs, **{name: st.sampled_from([0.0, 0.7, 6.0]) for name in Runs.model_fields})
+_seconds = {name: st.sampled_from([0.0, 0.7, 6.0]) for name in Runs.model_fields if name != "work"}
+_runs = st.builds(Runs, work=st.booleans(), **_seconds)
 _crashes = st.builds(
     Crashes,
     every_hours=st.sampled_from([None, 0.02, 0.2]),
@@ -172,6 +173,17 @@ def test_a_recovery_longer_than_the_run_is_waited_for() -> None:
     crashes = Crashes(at_hours=(0.0,), noticed_within_seconds=0)
     of = fleet(group(2, batch_size=1, per_host=2, crashes=crashes, outages=outages), rows=1, rows_per_range=5)
     assert run_trial(of).seconds > 100 * 0.5, "with this seed the range is given back after minutes"
+
+
+def test_work_starts_and_loads_once_and_again_after_a_crash() -> None:
+    runs = Runs.model_validate({"work": True, "start": 20, "per_range": 0.5})
+    one = fleet(group(load_seconds=40), rows=900, rows_per_range=90, ranges_per_run=None, runs=runs)
+    assert one.sizes() == [90] * 10, "no range waits for others"
+    assert run_trial(one).seconds == pytest.approx(20 + 40 + 10 * (45 + 0.5))
+    # In the second range, 2 s into its third batch of 3.5 s.
+    crashes = Crashes(at_hours=((20 + 40 + 45.5 + 9) / 3600,), noticed_within_seconds=0)
+    crashed = one.model_copy(update={"devices": {"one": group(load_seconds=40, crashes=crashes)}})
+    assert run_trial(crashed).seconds == pytest.approx(2 * (20 + 40) + 2 + 10 * (45 + 0.5))
 
 
 def test_a_run_takes_as_many_ranges_as_in_a_backfill() -> None:
