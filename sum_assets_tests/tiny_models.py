@@ -112,6 +112,19 @@ def save_untrained_t5(folder: Path, seed: int = 0) -> None:
     tokenizer.save_pretrained(folder)
 
 
+def save_untrained_bart(folder: Path) -> None:
+    """Save a BART with random weights."""
+    torch.manual_seed(0)
+    tokenizer = tiny_tokenizer()
+    config = BartConfig(
+        vocab_size=len(tokenizer), d_model=48, encoder_layers=2, decoder_layers=2, encoder_attention_heads=6,
+        decoder_attention_heads=6, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=1024, init_std=0.5,
+        pad_token_id=0, eos_token_id=1, bos_token_id=3, decoder_start_token_id=1, forced_eos_token_id=None, **HUB_BART,
+    )  # fmt: skip
+    BartForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
 def save_causal(folder: Path, positions: int = 512) -> None:
     """Save an untrained Llama, its weights so large that each input leads to another output."""
     torch.manual_seed(0)

@@ -36,11 +36,15 @@ _MARKS: dict[Level, tuple[str, str]] = {
 
 @dataclass
 class Report:
-    """What was found so far; `verdicts` say in full what the findings on engines say in short."""
+    """What was found so far; `verdicts` say in full what the findings on engines say in short.
+
+    `usual_prompt` is the prompt that the model was most likely trained with, whatever the settings say.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     model: str | None = None
     architecture: "Architecture | None" = None
+    usual_prompt: str | None = None
     devices: list["Device"] = field(default_factory=list)
     libraries: dict[str, str | None] = field(default_factory=dict)
     verdicts: list["Verdict"] = field(default_factory=list)
@@ -114,9 +118,12 @@ def _look(
             report.model = summarizer.model
             found += _look_at_model(gpu, summarizer, find)
             with suppress(Exception):  # which a finding names
+                from sum_assets.summarizer.prompts import usual_prompt
                 from sum_assets.summarizer.resolve import architecture_of
 
-                report.architecture = architecture_of(find(summarizer.model, summarizer.revision))
+                files = find(summarizer.model, summarizer.revision)
+                report.architecture = architecture_of(files)
+                report.usual_prompt = usual_prompt(summarizer.model, files.config)
     yield f"Model {report.model or ''}", found
     known = {finding.message for finding in found}
     for _, summarizer, find in settings:

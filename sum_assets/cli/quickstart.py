@@ -1,6 +1,7 @@
 """The first hour in one command: it runs the other commands in turn, and prints each one."""
 
 import hashlib
+import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +21,6 @@ from sum_assets.progress import Progress, shown_by
 
 if TYPE_CHECKING:
     from sum_assets.summarizer import SummarizerSettings
-    from sum_assets.summarizer.types import Architecture
 
 app = typer.Typer()
 
@@ -67,12 +67,12 @@ def quickstart(
     corpus.initialize(source, id_column, abstract_column, advise=not index_advised)
     if model:
         config = _MODEL
-        settings = {"model": model, "prompt": _prompt(report.architecture)}
+        settings = {"model": model, "prompt": report.usual_prompt}
         _write(config, {"resources": {"summarizer": {"config": settings}}})
     rows = _range_rows()
     _step(3, "ID ranges, the parts of a full run", "ranges", "--rows", str(rows))
     id_ranges.change_ranges(rows, advise=False)  # `init` did
-    _pilot(config, report.architecture)
+    _pilot(config, report.usual_prompt)
     _step(5, f"register the sweep{_written(model)}", "sweep", str(sweep), *_config(config))
     benchmark.sweep(sweep, config)
     _step(6, "measure it: some minutes, more with a large model", "benchmark")
@@ -140,24 +140,17 @@ def _look(config: Path | None, model: str | None) -> doctor.Report:
     return report
 
 
-def _prompt(architecture: "Architecture | None") -> str:
-    """Return a prompt for a model of which only the name was given."""
-    from sum_assets.summarizer.user_settings import CAUSAL_PROMPT, DEFAULT_PROMPT
-
-    return CAUSAL_PROMPT if architecture == "causal" else DEFAULT_PROMPT
-
-
-def _show_prompt(settings: "SummarizerSettings", architecture: "Architecture | None", config: Path | None) -> None:
-    """Say which model gets which prompt, and where to change it."""
-    from sum_assets.summarizer.user_settings import DEFAULT_MODEL, DEFAULT_PROMPT
-
-    out.print(f"model {settings.model}, prompt {settings.prompt!r}", markup=False, soft_wrap=True)
-    if settings.model == DEFAULT_MODEL:
-        return
+def _show_prompt(
+    settings: "SummarizerSettings", default: "SummarizerSettings", usual: str | None, config: Path | None
+) -> None:
+    """Say which model gets which prompt, and where to change it. `usual` is the prompt that would fit it."""
+    prompt = repr(settings.prompt) if settings.prompt else "none"
+    out.print(f"model {settings.model}, prompt: {prompt}", markup=False, soft_wrap=True)
     if config == _MODEL:
         out.print(f"For another prompt, copy {_MODEL}, change the copy, and name it with -c instead of --model.")
-    elif architecture == "causal" and settings.prompt == DEFAULT_PROMPT:
-        warn(f"This prompt is that of {DEFAULT_MODEL}. Set `prompt` beside `model` in {config}.")
+    elif usual is not None and settings.prompt == default.prompt != usual:
+        fitting = json.dumps(usual, ensure_ascii=False)
+        warn(f"This prompt is that of {default.model}. Another model needs its own in {config}: `prompt: {fitting}`.")
 
 
 def _range_rows() -> int:
@@ -172,7 +165,7 @@ def _range_rows() -> int:
     return max(PILOT_ROWS, min(_MOST_ROWS, count // 10))
 
 
-def _pilot(config: Path | None, architecture: "Architecture | None") -> None:
+def _pilot(config: Path | None, usual_prompt: str | None) -> None:
     """Summarize some abstracts of the first range, publish nothing, and show a few."""
     from sum_assets.benchmark.sweep import read_summarizer
     from sum_assets.defs.instance import open_instance, registered_ranges
@@ -186,7 +179,7 @@ def _pilot(config: Path | None, architecture: "Architecture | None") -> None:
     title = f"a pilot of {PILOT_ROWS} abstracts, not published"
     _step(4, title, "materialize", first.key, "-c", str(_PILOT), "--select", "summaries")
     default = default_summarizer()
-    _show_prompt(read_summarizer(config, default) if config else default, architecture, config)
+    _show_prompt(read_summarizer(config, default) if config else default, default, usual_prompt, config)
     with progress_bar() as bar:
         task = bar.add_task("loading the model, and fetching it if it is not here", total=None)
 

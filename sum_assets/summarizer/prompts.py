@@ -9,13 +9,22 @@ from typing import Any
 from sum_assets.errors import UserError
 from sum_assets.summarizer.chat_template import ChatTemplate, is_control_token
 from sum_assets.summarizer.types import Rejection
-from sum_assets.summarizer.user_settings import DEFAULT_DATE, SummarizerSettings
+from sum_assets.summarizer.user_settings import (
+    CAUSAL_PROMPT,
+    DEFAULT_DATE,
+    DEFAULT_MODEL,
+    DEFAULT_PROMPT,
+    SummarizerSettings,
+)
 
 _PLACE = "{abstract}"
 #: Two texts that begin and end differently. What their prompts share is the prompt alone.
 _PROBES = ("Cells divide.", "We measured 42 of them")
 #: Attempts at breaking up what a text spells: one attempt may lay bare what lay around it.
 _ATTEMPTS = 8
+#: Families whose tasks were told apart by an instruction when they were trained. The others that read and write were
+#: fine-tuned for one task, by its texts alone: mT5, UMT5 and LongT5, too, saw no instruction in pre-training.
+_INSTRUCTED = {"t5": "summarize: "}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,25 @@ class Encoded:
     abstract_id: int
     ids: list[int]
     truncated: bool
+
+
+def usual_prompt(model: str, config: Any) -> str:
+    """Return the prompt that a model of this name and configuration was most likely trained with.
+
+    It is what the checkpoint itself says, else that of its family: an instruction for T5 and for causal models, none
+    for BART, PEGASUS and others that were fine-tuned without one.
+    """
+    if model == DEFAULT_MODEL:
+        return DEFAULT_PROMPT
+    if not config.is_encoder_decoder:
+        return CAUSAL_PROMPT
+    tasks = getattr(config, "task_specific_params", None)
+    task = tasks.get("summarization") if isinstance(tasks, Mapping) else None
+    # A pipeline of transformers 4 puts the task's prefix before the text, else that of the model.
+    for prefix in (task.get("prefix") if isinstance(task, Mapping) else None, getattr(config, "prefix", None)):
+        if isinstance(prefix, str) and _PLACE not in prefix:
+            return prefix
+    return _INSTRUCTED.get(config.model_type, "")
 
 
 def open_encoder(tokenizer: Any, settings: SummarizerSettings, *, encoder_decoder: bool) -> "PromptEncoder":

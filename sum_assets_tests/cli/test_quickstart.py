@@ -1,5 +1,6 @@
 """From a user's table to a report and a run configuration in one command, and what it refuses."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from sum_assets.cli import benchmark
 from sum_assets.errors import UserError
 from sum_assets.paths import URL_VARIABLE
 from sum_assets.summarizer.user_settings import CAUSAL_PROMPT, DEFAULT_PROMPT
-from sum_assets_tests.tiny_models import save_causal, save_untrained_t5, sentence
+from sum_assets_tests.tiny_models import save_causal, save_untrained_bart, save_untrained_t5, sentence
 
 Run = Callable[..., tuple[int, str, str]]
 SOURCE = ("--source", "public.abstracts", "--id-column", "pmc_id")
@@ -80,7 +81,7 @@ def test_a_model_by_its_name_alone(run: Run, folder: Path) -> None:
     words = ("quickstart", *SOURCE, "--sweep", "sweep.yaml", "--model", "llama")
     code, out, err = run(*words)
     assert (code, err.endswith("stopped\n")) == (1, True), err
-    assert f"model llama, prompt {CAUSAL_PROMPT!r}" in out
+    assert f"model llama, prompt: {CAUSAL_PROMPT!r}" in out
     settings = {"model": "llama", "prompt": CAUSAL_PROMPT}
     assert yaml.safe_load((folder / "model.yaml").read_text()) == {"resources": {"summarizer": {"config": settings}}}
     assert "Not set up yet" in out
@@ -102,13 +103,30 @@ def test_a_model_by_its_name_alone(run: Run, folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("_no_benchmark")
-def test_a_causal_model_with_the_prompt_of_another_is_warned_of(run: Run, folder: Path) -> None:
-    save_causal(folder / "llama")
-    settings = {"model": "llama", "max_input_tokens": 64, "max_output_tokens": 16}
-    (folder / "causal.yaml").write_text(yaml.safe_dump({"resources": {"summarizer": {"config": settings}}}))
-    _, out, err = run("quickstart", *SOURCE, "--sweep", "sweep.yaml", "-c", "causal.yaml")
-    assert f"model llama, prompt {DEFAULT_PROMPT!r}" in out
-    assert "Set `prompt` beside `model` in causal.yaml." in err
+def test_a_model_that_was_trained_without_an_instruction_gets_none(
+    run: Run, folder: Path, empty_database_url: str
+) -> None:
+    save_untrained_bart(folder / "bart")
+    code, out, err = run("quickstart", *SOURCE, "--sweep", "sweep.yaml", "--model", "bart")
+    assert (code, err.endswith("stopped\n")) == (1, True), err
+    assert "model bart, prompt: none\n" in out
+    settings = {"model": "bart", "prompt": ""}
+    assert yaml.safe_load((folder / "model.yaml").read_text()) == {"resources": {"summarizer": {"config": settings}}}
+    with connect(empty_database_url) as connection:
+        recorded = connection.execute("SELECT settings->>'prompt' FROM sum_assets.summarizer_config").fetchall()
+    assert recorded == [("",)]
+
+
+@pytest.mark.usefixtures("_no_benchmark")
+@pytest.mark.parametrize("kind", ["causal", "bart"])
+def test_a_model_with_the_prompt_of_another_is_warned_of(run: Run, folder: Path, kind: str) -> None:
+    save, fitting = {"causal": (save_causal, CAUSAL_PROMPT), "bart": (save_untrained_bart, "")}[kind]
+    save(folder / "own")
+    settings = {"model": "own", "max_input_tokens": 64, "max_output_tokens": 16}
+    (folder / "own.yaml").write_text(yaml.safe_dump({"resources": {"summarizer": {"config": settings}}}))
+    _, out, err = run("quickstart", *SOURCE, "--sweep", "sweep.yaml", "-c", "own.yaml")
+    assert f"model own, prompt: {DEFAULT_PROMPT!r}" in out
+    assert f"Another model needs its own in own.yaml: `prompt: {json.dumps(fitting)}`." in " ".join(err.split())
     assert not (folder / "model.yaml").exists()
 
 
