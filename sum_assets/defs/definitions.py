@@ -5,14 +5,15 @@ import dagster as dg
 from sum_assets.defs import assets
 from sum_assets.defs.assets.corpus_status import corpus_status
 from sum_assets.defs.assets.source_abstract import source_abstract
+from sum_assets.defs.checked_config import checked_resource
 from sum_assets.defs.console_log import console_log
 from sum_assets.defs.jobs import JOBS
 from sum_assets.defs.recorded_executor import recorded
 from sum_assets.defs.resources import (
     GpuResource,
     PostgresResource,
+    PostgresSettings,
     SummarizerResource,
-    checked_at_launch,
     default_summarizer,
 )
 from sum_assets.defs.sensors import (
@@ -50,9 +51,9 @@ defs = dg.Definitions(
         summarize_new_ranges,
     ],
     resources={
-        "gpu": checked_at_launch(GpuResource, GpuSettings, {}, may_be_auto=("batch_size", "cuda_graphs")),
-        "summarizer": checked_at_launch(SummarizerResource, SummarizerSettings, default_summarizer().model_dump()),
-        "postgres": PostgresResource(),
+        "gpu": checked_resource(GpuResource, GpuSettings, {}, may_be_auto=("batch_size", "cuda_graphs")),
+        "summarizer": checked_resource(SummarizerResource, SummarizerSettings, default_summarizer().model_dump()),
+        "postgres": checked_resource(PostgresResource, PostgresSettings, {}),
         "io_manager": _io_manager,
     },
     executor=_executor,

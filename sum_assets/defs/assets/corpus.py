@@ -19,6 +19,7 @@ from sum_assets.database.source_profile import profile, record_profile
 from sum_assets.database.verify import RangeState, verify_range
 from sum_assets.defs import range_checks
 from sum_assets.defs.asset_names import ABSTRACTS, CORPUS_ASSETS, CORPUS_OP, SUMMARIES, SUMMARY_TABLE
+from sum_assets.defs.checked_config import checked_fields, config_of
 from sum_assets.defs.checks import check_outputs
 from sum_assets.defs.corpus_config import CorpusConfig
 from sum_assets.defs.corpus_specs import CORPUS_SPECS
@@ -53,19 +54,16 @@ _TAGS = ("engine", "model", "precision", "quantization", "fingerprint")
     can_subset=True,
     check_specs=range_checks.specs(),
     pool="gpu",
+    config_schema=checked_fields(CorpusConfig),
     # For what a fresh process fixes: a lost device, a killed step, a row that an engine hangs on, which takes three. A
     # failure that a person must fix is not retried.
     retry_policy=dg.RetryPolicy(max_retries=3, delay=10),
 )
 def corpus(
-    context: dg.AssetExecutionContext,
-    config: CorpusConfig,
-    gpu: GpuResource,
-    summarizer: SummarizerResource,
-    postgres: PostgresResource,
+    context: dg.AssetExecutionContext, gpu: GpuResource, summarizer: SummarizerResource, postgres: PostgresResource
 ) -> Iterator[dg.Output[None]]:
     """Take the ID ranges of a run one by one; one that fails does not keep the others from being done."""
-    config = config.of_job(context.run.job_name)
+    config = config_of(context, CorpusConfig).of_job(context.run.job_name)
     wanted = [asset for asset in CORPUS_ASSETS if dg.AssetKey(asset) in context.selected_asset_keys]
     with ranges_of(context) as ranges, ExitStack() as stack:
         if config.limit is not None:
@@ -147,8 +145,6 @@ def _summarizing(
 
     The engine is opened for the first range that needs it, and stays open for the others.
     """
-    if config.limit is not None and config.limit < 1:
-        raise UserError(f"limit is at least 1, not {config.limit}. Leave it out to take the whole range.")
     started = start_seconds(context)
     stop_at = deadline(config.stop_at, launched_at(context)) if config.stop_at else None
     log = partial(_log, context)

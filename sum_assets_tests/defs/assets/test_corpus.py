@@ -337,7 +337,6 @@ def test_the_data_version_follows_the_content(
             {"resources": {"gpu": {"config": {"device": "cpu", "precision": "float16"}}}},
             "Set float32 or auto",
         ),
-        ({"ops": {"summaries": {"config": {"limit": 0}}}}, "limit is at least 1, not 0"),
         ({"resources": {"summarizer": {"config": {"model": "/nowhere"}}}}, "there is no folder /nowhere"),
     ],
 )

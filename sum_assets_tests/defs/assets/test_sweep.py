@@ -41,8 +41,8 @@ def test_a_text_is_registered(database: Connection, instance: dg.DagsterInstance
 
 
 def test_a_mistake_is_named_and_registers_nothing(database: Connection, instance: dg.DagsterInstance) -> None:
-    result = register(instance, {"text": "sample: 4\npresets:\n  a: {batch_sise: 2}\n"})
+    result = register(instance, {"file": "absent.yaml"})
     (failure,) = [e for e in result.all_events if e.is_step_failure]
-    assert "text, line 3: presets.a.batch_sise" in str(failure.event_specific_data.error_display_string)
+    assert "absent.yaml" in str(failure.event_specific_data.error_display_string)
     assert not instance.get_dynamic_partitions("preset")
     assert database.execute("SELECT count(*) FROM sum_assets.benchmark_sweep").fetchone() == (0,)
