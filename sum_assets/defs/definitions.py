@@ -2,12 +2,19 @@
 
 import dagster as dg
 
-from sum_assets.defs import assets
-from sum_assets.defs.assets.corpus_status import corpus_status
-from sum_assets.defs.assets.source_abstract import source_abstract
+from sum_assets.defs.assets import (
+    benchmark,
+    benchmark_report,
+    comparison,
+    corpus,
+    corpus_status,
+    source_abstract,
+    sweep,
+)
 from sum_assets.defs.checked_config import checked_resource
 from sum_assets.defs.console_log import console_log
 from sum_assets.defs.jobs import JOBS
+from sum_assets.defs.ownership import spec_with_owners, with_owners
 from sum_assets.defs.recorded_executor import recorded
 from sum_assets.defs.resources import (
     GpuResource,
@@ -40,7 +47,11 @@ _io_manager = dg.IOManagerDefinition(
 )
 
 defs = dg.Definitions(
-    assets=[*dg.load_assets_from_package_module(assets), corpus_status, source_abstract],
+    assets=[
+        *(with_owners(asset) for asset in (benchmark, benchmark_report, comparison, corpus, sweep)),
+        spec_with_owners(corpus_status.corpus_status, corpus_status),
+        spec_with_owners(source_abstract.source_abstract, source_abstract),
+    ],
     jobs=JOBS,
     sensors=[
         end_runs_without_a_process,

@@ -13,6 +13,7 @@ from sum_assets.database.statements import statement
 from sum_assets.defs.backfill import require_own_webserver
 from sum_assets.defs.dagster_schema import SCHEMA
 from sum_assets.defs.instance import POOL, open_instance, valid_job
+from sum_assets.defs.ownership import code_url, owners
 from sum_assets.defs.partitions import backfill_policy
 from sum_assets.defs.resources import default_summarizer
 from sum_assets.defs.storage import SumAssetsStorage
@@ -52,7 +53,7 @@ def settings_of(run_config: Mapping[str, Any]) -> tuple[GpuSettings, SummarizerS
 
 def look_at_environment() -> Iterator[Finding]:
     """Report variables whose values the UI and its runs refuse."""
-    for check in (backfill_policy, device_slots):
+    for check in (backfill_policy, device_slots, owners, code_url):
         yield from _failing(check)
 
 
