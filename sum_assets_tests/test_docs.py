@@ -15,11 +15,10 @@ from sum_assets.defs.assets.benchmark import BenchmarkConfig
 from sum_assets.defs.corpus_config import CorpusConfig
 from sum_assets.defs.resources import GpuResource, PostgresResource, SummarizerResource
 from sum_assets.simulation.fleet import Fleet, Group, Runs
+from sum_assets_tests.doc_blocks import ROOT, prose
 
-ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md"), *ROOT.glob("C*.md")])
-_FENCE = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`\n]+`")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
@@ -30,13 +29,13 @@ def page(name: str) -> str:
 
 def anchors(path: Path) -> set[str]:
     """Return the anchors of a page's headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", path.read_text()), re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", prose(path.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def links(path: Path) -> list[str]:
-    prose = _CODE.sub("", _FENCE.sub("", path.read_text()))
-    return [link for link in _LINK.findall(prose) if "://" not in link]
+    text = _CODE.sub("", prose(path.read_text()))
+    return [link for link in _LINK.findall(text) if "://" not in link]
 
 
 def commands(command: Any, path: str = "sum-assets") -> Iterator[tuple[str, Any]]:
@@ -49,7 +48,7 @@ def commands(command: Any, path: str = "sum-assets") -> Iterator[tuple[str, Any]
 
 def missing(names: list[str], text: str) -> list[str]:
     """Return the names that stand in no inline code of a page."""
-    code = "\n".join(_CODE.findall(_FENCE.sub("", text)))
+    code = "\n".join(_CODE.findall(prose(text)))
     return [name for name in names if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", code)]
 
 
