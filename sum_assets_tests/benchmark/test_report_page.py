@@ -1,6 +1,7 @@
 """What the page of the report says and draws, of presets whose figures are known beforehand."""
 
 import itertools
+import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote
@@ -27,6 +28,7 @@ from sum_assets.benchmark.section import Section
 from sum_assets.benchmark.sweep import BASELINE, REFERENCE, Preset
 from sum_assets.database.benchmark_results import SampleSummary
 from sum_assets.summarizer import SummarizerSettings
+from sum_assets_tests.doc_blocks import ROOT
 
 _PHASES = dict.fromkeys(("load_model", "read", "tokenize", "generate", "detokenize", "write", "other", "warm_up"), 1.0)
 
@@ -110,6 +112,22 @@ def test_one_table_decides() -> None:
     assert reasons["wrong"] == "the quality gate fails: writes other texts"
     assert reasons[REFERENCE].startswith("slower: 57% of the speed of openvino (57% to 57%)")
     assert "openvino" not in reasons
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/evidence/benchmark.md"])
+def test_tables_in_the_documentation_have_the_columns_of_the_report(page: str) -> None:
+    table = sections(report_of(USUAL))["results"]
+    shown = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in (ROOT / page).read_text().splitlines()
+        if line.startswith(("| preset |", "| openvino", "| baseline |", "| nf4-16 |"))
+    ]
+    headings, winner, *others = shown
+    assert headings == table.headings[: len(headings)]
+    assert winner[1:3] == ["fastest", "pass"]
+    results = {re.sub(r"\d+%", "N%", row[1]) for row in others}
+    assert results <= {re.sub(r"\d+%", "N%", row[1]) for row in table.rows} | {"as fast"}
+    assert {row[2] for row in others} == {"pass", "fail"} == {row[table.headings.index("gate")] for row in table.rows}
 
 
 def test_a_table_is_cut_into_parts_that_fit_the_page() -> None:
