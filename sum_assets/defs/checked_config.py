@@ -73,13 +73,16 @@ class _CheckedType(dg.Noneable):
 
 
 def _checked(model: type[_Model], config: Mapping[str, Any]) -> _Model:
-    """Return the model of a configuration. Raises DagsterInvalidConfigError where a value is not valid."""
+    """Return the model of a configuration. Raises DagsterInvalidConfigError where a value is not valid.
+
+    The UI shows its sentence first, and below it the trace of every cause: so there is none.
+    """
     try:
         return model.model_validate(config)
     except ValidationError as error:
-        raise dg.DagsterInvalidConfigError(_refusal(error), [], config) from error  # type: ignore[no-untyped-call]
+        raise dg.DagsterInvalidConfigError(_refusal(error), [], config) from None  # type: ignore[no-untyped-call]
     except UserError as error:
-        raise dg.DagsterInvalidConfigError(str(error), [], config) from error  # type: ignore[no-untyped-call]
+        raise dg.DagsterInvalidConfigError(str(error), [], config) from None  # type: ignore[no-untyped-call]
 
 
 def _refusal(error: ValidationError) -> str:

@@ -225,12 +225,26 @@ def test_a_misspelt_resource_fails_the_run_with_a_hint(page: Page, site: Site) -
     expect(page.get_by_text(sentence).first).to_be_visible()
 
 
+def test_a_value_that_is_not_valid_makes_no_run(page: Page, site: Site) -> None:
+    config = {"resources": {}, "ops": {"summaries": {"config": {"limit": 0}}}}
+    _fill_launchpad(page, site, site.keys[0], config)
+    page.get_by_role("dialog").locator("button", has_text="Materialize").click()
+    expect(page.get_by_text("limit is at least 1, not 0. Leave it out").first).to_be_visible()
+    assert "/runs/" not in page.url
+
+
 def _run_configuration(batch_size: int) -> dict[str, Any]:
     gpu = {"precision": "float32", "batch_size": batch_size}
     return {"resources": {"gpu": {"config": gpu}, "summarizer": {"config": {"model": MODEL, "max_output_tokens": 8}}}}
 
 
 def _launch(page: Page, site: Site, key: str, run_config: dict[str, Any]) -> None:
+    _fill_launchpad(page, site, key, run_config)
+    page.get_by_role("dialog").locator("button", has_text="Materialize").click()
+    page.wait_for_url("**/runs/*")
+
+
+def _fill_launchpad(page: Page, site: Site, key: str, run_config: dict[str, Any]) -> None:
     page.goto(f"{site.url}/assets/summaries")
     page.get_by_role("button", name="Materialize").click(modifiers=["Shift"])
     choice = page.get_by_role("menuitem", name=key)
@@ -245,8 +259,6 @@ def _launch(page: Page, site: Site, key: str, run_config: dict[str, Any]) -> Non
     expect(page.get_by_text(f"partition: {key}")).to_be_visible()
     _write(page, run_config)
     _screenshot(page, site, f"launchpad-{'-'.join(run_config['resources'])}")
-    page.get_by_role("dialog").locator("button", has_text="Materialize").click()
-    page.wait_for_url("**/runs/*")
 
 
 def _write(page: Page, run_config: dict[str, Any]) -> None:
