@@ -36,7 +36,7 @@ def old_and_new(instance: dg.DagsterInstance, database: Connection, run: Run, tm
     config.write_text("resources: {gpu: {config: {engine: lead}}}")
     assert run("materialize", RANGES[0].key, RANGES[-1].key, "-c", config)[0] == 0
     (old,) = database.execute("SELECT fingerprint FROM sum_assets.summarizer_config").fetchone() or ("",)
-    new = "beside"
+    new = "beef" * 4
     database.execute("INSERT INTO sum_assets.summarizer_config VALUES (%s, '{}')", [new])
     database.execute("CREATE TEMPORARY TABLE other AS TABLE sum_assets.generated_summary")
     database.execute("UPDATE other SET fingerprint = %s, summary = 'Other.', run_id = 'other'", [new])
