@@ -1,4 +1,8 @@
-"""The jobs, one for each act. Their launchpads open with the fields that matter to it, beside all defaults."""
+"""The jobs, one for each act. A launchpad lists all defaults; some add the fields that matter to their act.
+
+A job over partitions adds none where its backfills are given a configuration. Dagster would take what the job adds for
+the configuration of each partition, and refuse the two together.
+"""
 
 import dagster as dg
 
@@ -29,7 +33,6 @@ def _launchpad(op: str, **values: object) -> dict[str, object]:
 summarize_corpus = dg.define_asset_job(
     SUMMARIZE,
     selection=list(CORPUS_ASSETS),
-    config=_launchpad(CORPUS_OP, overwrite=False, stop_at=None),
     description="Profile, summarize and publish ID ranges. A run takes seconds to days: try `pilot` first. What has a "
     "current summary is left as it is.",
 )
@@ -62,7 +65,6 @@ register_sweep = dg.define_asset_job(
 benchmark_preset = dg.define_asset_job(
     MEASURE,
     selection=[BENCHMARK],
-    config=_launchpad(BENCHMARK, force=False),
     description="Measure a preset of the registered sweep, in turn with the baseline. It takes minutes. What was "
     "measured already is not measured again, unless `force` is set.",
 )
