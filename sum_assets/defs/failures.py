@@ -6,9 +6,11 @@ from contextlib import contextmanager
 
 import dagster as dg
 import psycopg
+from dagster._core.errors import DagsterExecutionInterruptedError
 
 from sum_assets.database.server_errors import explained
 from sum_assets.defs.asset_names import BENCHMARK_ASSETS, COMPARISON, CORPUS_OP
+from sum_assets.defs.run_failures import STOPPED
 from sum_assets.errors import EngineFaultError, UserError
 
 _KNOWN = {
@@ -21,13 +23,16 @@ _KNOWN = {
 def failing_clearly(context: dg.AssetExecutionContext) -> Iterator[None]:
     """Check the configuration's keys, and fail with a UserError's own words inside.
 
-    An engine's fault may pass in a fresh process: the asset's retry policy decides.
+    An engine's fault may pass in a fresh process: the asset's retry policy decides. A signal is none of its business:
+    Dagster would repeat a step that somebody stops.
     """
     try:
         check_keys(context.run.run_config)
         yield
     except UserError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
+    except (DagsterExecutionInterruptedError, KeyboardInterrupt) as error:
+        raise dg.Failure(description=STOPPED, allow_retries=False) from error
     except EngineFaultError as error:
         raise dg.Failure(description=str(error)) from error
     except psycopg.Error as error:

@@ -1,6 +1,7 @@
 """The three assets on a real instance, a real PostgreSQL and a real, if small, model."""
 
 import shutil
+import signal
 import sys
 import time
 from contextlib import ExitStack
@@ -28,7 +29,7 @@ from sum_assets.defs.definitions import defs
 from sum_assets.defs.instance import materialize, register_ranges
 from sum_assets.defs.partitions import backfill_policy, id_ranges
 from sum_assets.defs.ranges_per_run import usual_ranges_per_run
-from sum_assets.defs.run_failures import failure_message
+from sum_assets.defs.run_failures import STOPPED, failure_message, was_stopped
 from sum_assets.defs.storage import SortedPartitionsStorage
 from sum_assets.errors import EngineFaultError, UserError
 from sum_assets.id_range import IdRange
@@ -585,6 +586,21 @@ def test_an_engine_that_converts_is_judged_once_and_then_runs(
     assert verdicts(corpus) == [("ctranslate2", True)]
     assert published(corpus) == {i: copied(i) for i in range(1, 21)}
     assert metadata(instance, "summaries", SECOND)["settings"]["engine"] == "ctranslate2"
+
+
+def test_a_signal_while_an_engine_is_judged_ends_the_run(
+    corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signals: list[int] = []
+
+    def stop(*_: object) -> None:
+        signals.append(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(compare_engine, "plain_generate", stop)
+    result = materialize(instance, FIRST.key, None, config)
+    assert (failure_message(result), was_stopped(result)) == (STOPPED, True)
+    assert len(signals) == 1, "the step was not repeated"
 
 
 def test_a_wrong_conversion_makes_a_pilot_but_no_full_run(
