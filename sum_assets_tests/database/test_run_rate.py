@@ -54,6 +54,13 @@ def test_what_is_long_ago_or_under_another_fingerprint_does_not_count(configs: C
     assert measured(configs) == (1, 100, 4), "the newest, g, after a gap"
 
 
+def test_the_minutes_between_a_pilot_and_the_backfill_after_it_do_not_count(configs: Connection) -> None:
+    ran(configs, 21, 20, rows=32)  # a benchmark of eight minutes, and the start of the first run, follow
+    ran(configs, 11, 10)
+    ran(configs, 9, 8)
+    assert measured(configs) == (2, 200, 3)
+
+
 def test_the_interval_is_as_wide_as_ranges_differ() -> None:
     assert RunRate(9, 900, 90.0, None, 90.0, "f").seconds_for(1000) == (100.0, 100.0, 100.0)
     even, uneven = (RunRate(16, 1600, 160.0, spread, 160.0, "f") for spread in (0.0, 0.5))
