@@ -60,7 +60,7 @@ def publish_all(
             withdrawn = connection.execute(statement("publish_delete"), parameters).rowcount
             written = connection.execute(statement("publish_upsert"), parameters).rowcount
             state = verify_range(connection, id_range, fingerprint)
-            _require_whole(id_range, fingerprint, state)
+            _require_whole(connection, id_range, fingerprint, state)
             publications[id_range] = Publication(written, withdrawn, state)
     for id_range, publication in publications.items():
         if publication.state.published:
@@ -89,7 +89,8 @@ def require_all_whole(
     unfinished = []
     for id_range in progress(ranges):
         try:
-            _require_whole(id_range, fingerprint, verify_range(connection, id_range, fingerprint), published=False)
+            state = verify_range(connection, id_range, fingerprint)
+            _require_whole(connection, id_range, fingerprint, state, published=False)
         except RangeError as error:
             unfinished.append(error)
     if unfinished:
@@ -105,16 +106,20 @@ def require_all_whole(
         )
 
 
-def _require_whole(id_range: IdRange, fingerprint: str | None, state: RangeState, *, published: bool = True) -> None:
+def _require_whole(
+    connection: Connection, id_range: IdRange, fingerprint: str | None, state: RangeState, *, published: bool = True
+) -> None:
     if not state.source:
         return  # its abstracts were deleted, and all that was published of them is withdrawn
     if fingerprint is None:
         raise RangeError(f"`summaries` of {id_range.key} was never materialized. Materialize it, then publish.")
     if state.duplicates:
+        row = connection.execute(statement("source_repeated"), {"lo": id_range.lo, "hi": id_range.hi}).fetchone()
+        first = f", the first ID {row[0]}" if row else ""
         raise RangeError(
             f"{counted(state.duplicates, f'abstract of {id_range.key} is', f'abstracts of {id_range.key} are')} listed "
-            "twice by source_abstract. "
-            "Make the view list every ID once."
+            f"twice by source_abstract{first}. Remove its other rows from your table, or write a view that lists every "
+            "ID once. Then run it again: no summary is made again for that."
         )
     if not state.complete:
         raise RangeError(

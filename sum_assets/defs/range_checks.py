@@ -47,7 +47,9 @@ def table_verdicts(id_range: IdRange, state: RangeState) -> dict[str, Verdict]:
     """Judge what is published of a range."""
     problems = range_problems([(id_range, state)])
     remedy = problems[0].message if problems else "Materialize `summaries`, then `summary_table`."
-    left = {"to do": state.pending, "listed twice": state.duplicates, "published otherwise": state.differing}
+    if state.duplicates:
+        remedy = "Make `source_abstract` list every ID once, then materialize `summary_table`."
+    left = {"to do": state.pending, "listed twice": state.duplicates, "not published as generated": state.differing}
     whole = not any(left.values()) and state.published - state.orphans + state.rejected == state.source
     counts = {"published": state.published, "rejected": state.rejected}
     counts |= {name: number for name, number in left.items() if number}

@@ -417,7 +417,11 @@ def test_a_range_that_fails_does_not_take_its_neighbours_along(
     assert not result.success
     message = failure_message(result)
     assert message.startswith("1 of 3 ID ranges failed. The others are done.\n")
-    assert f"{SECOND.key}: 1 abstract of {SECOND.key} is listed twice by source_abstract" in message
+    assert f"{SECOND.key}: 1 abstract of {SECOND.key} is listed twice by source_abstract, the first ID 13." in message
+    events = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    checks = [event.get_dagster_event().asset_check_evaluation_data for event in events]
+    (red,) = (check.description for check in checks if check.check_name == "whole" and not check.passed)
+    assert "1 listed twice, 10 not published as generated. Make `source_abstract` list every ID once" in (red or "")
     assert set(published(corpus)) == {*range(1, 11), *range(21, 31)}
     keys = [id_range.key for id_range in (FIRST, SECOND, THIRD)]
     status = instance.get_status_by_partition(dg.AssetKey("summary_table"), keys, id_ranges)
