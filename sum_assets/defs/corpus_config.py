@@ -35,7 +35,10 @@ class CorpusConfig(dg.Config):
     @classmethod
     def _at_least_one(cls, value: int | None) -> int | None:
         if value is not None and value < 1:
-            raise ValueError(f"limit is at least 1, not {value}. Leave it out to take the whole range.")
+            raise ValueError(
+                f"limit is at least 1, not {value}. Leave it out to take the whole range, or {PILOT_ROWS} abstracts in "
+                f"the job `{PILOT}`."
+            )
         return value
 
     @field_validator("stop_at")

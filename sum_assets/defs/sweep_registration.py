@@ -12,6 +12,7 @@ from sum_assets.database.source_table import read_state
 from sum_assets.defs.asset_names import SWEEP
 from sum_assets.defs.partitions import presets
 from sum_assets.summarizer import SummarizerSettings
+from sum_assets.units import counted
 
 
 def register_sweep(
@@ -25,7 +26,7 @@ def register_sweep(
         "registered": f"{len(sweep.all_presets())} presets: {', '.join(sweep.all_presets())}",
         "model": summarizer.model,
         "measured": f"at most {summarizer.max_input_tokens} tokens in and {summarizer.max_output_tokens} out; "
-        f"{sweep.sample} abstracts of {source}, {sweep.replicates} times",
+        f"{sweep.sample} abstracts of {source}, {counted(sweep.replicates, 'time')}",
         "presets": _presets(sweep),
         "summarizer": dg.MetadataValue.json(summarizer.model_dump()),
     }
