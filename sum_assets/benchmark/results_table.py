@@ -124,7 +124,7 @@ def _verdict(report: BenchmarkReport, preset: PresetResult) -> str:
     if not preset.gate.passes:
         return "other texts"
     ratio = report.speed_beside_winner(preset)
-    return "as fast" if preset.preset in report.ties else f"{ratio.median:.0%} as fast" if ratio else ""
+    return "may be as fast" if preset.preset in report.ties else f"{ratio.median:.0%} as fast" if ratio else ""
 
 
 def losers(report: BenchmarkReport) -> Section:

@@ -12,13 +12,13 @@ from rich.progress import Progress, TaskID
 from sum_assets.cli.console import out, progress_bar, warn
 from sum_assets.database import publish, schema
 from sum_assets.database.connection import connect
-from sum_assets.database.coverage import unusable_ids
+from sum_assets.database.coverage import repeated_ids, unusable_ids
 from sum_assets.database.problems import unusable_problem
 from sum_assets.database.ranges import scans_sequentially
 from sum_assets.database.roles import Roles, make_roles, parse_roles
 from sum_assets.database.source_change import is_tracking, stop_tracking, track_changes
 from sum_assets.database.source_table import index_advice, point_source, read_state, recorded_source, require_source
-from sum_assets.id_range import IdRange
+from sum_assets.id_range import LARGEST_ID, IdRange
 from sum_assets.ingest.records import ReaderOptions
 from sum_assets.units import counted
 
@@ -115,6 +115,13 @@ def _point(connection: Connection, source: str, id_column: str, abstract_column:
         )
     if unusable := unusable_ids(connection):
         warn(unusable_problem(unusable, recorded_source(connection)).message)
+    repeated, first = repeated_ids(connection, IdRange(0, LARGEST_ID))
+    if repeated:
+        warn(
+            f"{counted(repeated, 'ID is', 'IDs are')} listed more than once, the first {first}. A range with such an "
+            f"ID is summarized, but not published. Remove the other rows from {source}, or write a view that lists "
+            "every ID once."
+        )
 
 
 @app.command()

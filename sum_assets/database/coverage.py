@@ -37,3 +37,10 @@ def unusable_ids(connection: Connection) -> int:
     row = connection.execute("SELECT count(*) FROM sum_assets.source_abstract WHERE abstract_id IS NULL").fetchone()
     assert row is not None
     return int(row[0]) + sum(span.rows for span in rows_in(connection, SOURCE, OUTSIDE))
+
+
+def repeated_ids(connection: Connection, ids: IdRange) -> tuple[int, int | None]:
+    """Return how many of these IDs the source lists more than once, and the first of them."""
+    row = connection.execute(statement("source_repeated"), {"lo": ids.lo, "hi": ids.hi}).fetchone()
+    assert row is not None
+    return row[0], row[1]

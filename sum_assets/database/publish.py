@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from psycopg import Connection
 
 from sum_assets.database.connection import transaction
+from sum_assets.database.coverage import repeated_ids
 from sum_assets.database.range_count import begin_count, count_range, record_count
 from sum_assets.database.range_lease import Lease
 from sum_assets.database.statements import statement
@@ -114,12 +115,11 @@ def _require_whole(
     if fingerprint is None:
         raise RangeError(f"`summaries` of {id_range.key} was never materialized. Materialize it, then publish.")
     if state.duplicates:
-        row = connection.execute(statement("source_repeated"), {"lo": id_range.lo, "hi": id_range.hi}).fetchone()
-        first = f", the first ID {row[0]}" if row else ""
+        _, first = repeated_ids(connection, id_range)
         raise RangeError(
             f"{counted(state.duplicates, f'abstract of {id_range.key} is', f'abstracts of {id_range.key} are')} listed "
-            f"twice by source_abstract{first}. Remove its other rows from your table, or write a view that lists every "
-            "ID once. Then run it again: no summary is made again for that."
+            f"twice by source_abstract, the first {first}. Remove its other rows from your table, or write a view that "
+            "lists every ID once. Then run it again: no summary is made again for that."
         )
     if not state.complete:
         raise RangeError(

@@ -12,16 +12,16 @@ _LATEST = 20
 
 
 def usual_ranges_per_run(instance: dg.DagsterInstance, ranges: int, rows_per_range: float, runs_at_once: int) -> int:
-    """Return how many ranges fill some minutes at the rate of the latest runs; 1 where nothing was measured.
+    """Return how many ranges fill some minutes at the rate of the latest runs, or else pilots; 1 without any.
 
     There are at least as many runs as may run at once.
     """
-    latest = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=dg.AssetKey(SUMMARIES)), limit=_LATEST
-    ).records
+    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(SUMMARIES))
+    runs = instance.fetch_materializations(wanted, limit=_LATEST).records
+    pilots = [] if runs else instance.fetch_observations(wanted, limit=_LATEST).records
+    events = [record.asset_materialization or record.asset_observation for record in [*runs, *pilots]]
     seconds = []
-    for record in latest:
-        metadata = record.asset_materialization.metadata if record.asset_materialization else {}
+    for metadata in [event.metadata for event in events if event]:
         done, total, load = (
             metadata[name].value if name in metadata else 0
             for name in ("summarized", "seconds_total", "seconds_load_model")

@@ -126,7 +126,7 @@ def test_tables_in_the_documentation_have_the_columns_of_the_report(page: str) -
     assert headings == table.headings[: len(headings)]
     assert winner[1:3] == ["fastest", "pass"]
     results = {re.sub(r"\d+%", "N%", row[1]) for row in others}
-    assert results <= {re.sub(r"\d+%", "N%", row[1]) for row in table.rows} | {"as fast"}
+    assert results <= {re.sub(r"\d+%", "N%", row[1]) for row in table.rows} | {"may be as fast"}
     assert {row[2] for row in others} == {"pass", "fail"} == {row[table.headings.index("gate")] for row in table.rows}
 
 

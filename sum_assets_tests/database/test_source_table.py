@@ -208,6 +208,21 @@ def test_ids_that_no_range_can_hold_are_named(run: Run, instance: dg.DagsterInst
         new_ranges(database, [], 3)
 
 
+def test_an_id_that_is_there_twice_is_named_before_anything_runs(
+    run: Run, instance: dg.DagsterInstance, database: Connection
+) -> None:
+    make(database, "CREATE TABLE twin (id text, abstract text)")
+    make(database, "INSERT INTO twin SELECT 'PMC' || g, 'Twin ' || g FROM unnest(array[3, 4, 5, 4, 5, 4]) AS g")
+    code, _, err = run("init", "--source", "public.twin", "--id-column", "id")
+    assert (code, "2 IDs are listed more than once, the first 4. A range with such" in " ".join(err.split())) == (
+        0,
+        True,
+    )
+    make(database, "DELETE FROM twin WHERE id <> 'PMC3'")
+    code, _, err = run("init", "--source", "public.twin", "--id-column", "id")
+    assert (code, "more than once" in err) == (0, False)
+
+
 @pytest.fixture
 def article(run: Run, instance: dg.DagsterInstance, database: Connection) -> Connection:
     make(
