@@ -15,7 +15,7 @@ from sum_assets.summarizer.engines.decoding.padding import aligned
 #: The name under which transformers finds `_attend`. transformers makes no masks for it: the caller passes them.
 ATTENTION = "sum_assets"
 #: Kernels that take any shape at once. cuDNN's needs a plan for each shape that a thread has not seen: on an H200 that
-#: took 40 ms, longer than a step (https://github.com/pytorch/pytorch/pull/155958, docs/evidence/gpu.md).
+#: took longer than a step (https://github.com/pytorch/pytorch/pull/155958, docs/evidence/gpu.md).
 _UNPLANNED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 #: Queries that attend together on a CPU: what they need stays in the CPU's cache.
 _BLOCK_QUERIES = 128
