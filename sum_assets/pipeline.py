@@ -86,7 +86,10 @@ def summarize_range(
             database.run(forget_hangs, store, id_range)
         if ids:
             seconds = time.perf_counter() - started - (phases.seconds()["load_model"] - loaded)
-            database.run(record_range_run, id_range, store.fingerprint, store.run_id, len(ids), seconds)
+            is_pilot = limit is not None
+            database.run(
+                record_range_run, id_range, store.fingerprint, store.run_id, len(ids), seconds, is_pilot=is_pilot
+            )
     return run.result(settings)
 
 

@@ -55,18 +55,28 @@ class RunRate:
 
 
 def record_range_run(
-    connection: Connection, id_range: IdRange, fingerprint: str, run_id: str, rows: int, seconds: float
+    connection: Connection,
+    id_range: IdRange,
+    fingerprint: str,
+    run_id: str,
+    rows: int,
+    seconds: float,
+    *,
+    is_pilot: bool = False,
 ) -> None:
     """Record that a run has just ended with a range, on which it worked for some seconds."""
     connection.execute(
-        "INSERT INTO sum_assets.range_run (fingerprint, lo, hi, run_id, rows, began_at) "
-        "VALUES (%s, %s, %s, %s, %s, clock_timestamp() - make_interval(secs => %s))",
-        [fingerprint, id_range.lo, id_range.hi, run_id, rows, seconds],
+        "INSERT INTO sum_assets.range_run (fingerprint, lo, hi, run_id, rows, began_at, is_pilot) "
+        "VALUES (%s, %s, %s, %s, %s, clock_timestamp() - make_interval(secs => %s), %s)",
+        [fingerprint, id_range.lo, id_range.hi, run_id, rows, seconds, is_pilot],
     )
 
 
 def recent_rate(connection: Connection) -> RunRate | None:
-    """Return the rate of the last hour of work under the newest fingerprint; None where there was none."""
+    """Return the rate of the last hour of work under the newest fingerprint, of pilots where there is nothing else.
+
+    It is None where there was none.
+    """
     worked: list[tuple[int, datetime, datetime]] = []
     newest = connection.execute(statement("range_run_recent")).fetchall()
     for _, rows, began, ended in newest:

@@ -23,6 +23,7 @@ from sum_assets.benchmark import compare_engine
 from sum_assets.database.benchmark_results import GateVerdict
 from sum_assets.database.device_losses import record_loss, require_not_quarantined, reset
 from sum_assets.database.reconnect import Database
+from sum_assets.database.run_rate import recent_rate
 from sum_assets.database.verify import RangeState, verify_range
 from sum_assets.defs.asset_names import CORPUS_ASSETS
 from sum_assets.defs.definitions import defs
@@ -229,6 +230,7 @@ def test_a_repeated_run_does_only_what_is_missing(
 def test_a_pilot_displaces_nothing(corpus: Connection, instance: dg.DagsterInstance, config: dict[str, Any]) -> None:
     assert materialize(instance, FIRST.key, None, config).success
     made = metadata(instance, "summaries", FIRST)["fingerprint"]
+    rate = recent_rate(corpus)
     config["resources"]["summarizer"]["config"]["max_output_tokens"] = 2
     pilot = materialize(instance, FIRST.key, SECOND.key, with_op(config, limit=3))
     assert pilot.success
@@ -236,6 +238,7 @@ def test_a_pilot_displaces_nothing(corpus: Connection, instance: dg.DagsterInsta
     ended = [one for one in seen if "examples" in one.metadata]
     assert [(one.partition, one.metadata["summarized"].value) for one in ended] == [(FIRST.key, 3), (SECOND.key, 3)]
     assert metadata(instance, "summaries", FIRST)["fingerprint"] == made
+    assert recent_rate(corpus) == rate, "nor does it forecast the full run"
     assert instance.get_materialized_partitions(dg.AssetKey("summaries")) == {FIRST.key}, "the second is still to do"
     assert whole(verify_range(corpus, FIRST))
     assert run_asset(instance, "summary_table", FIRST, {}).success, "under the fingerprint of the full run"
